@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `src/` is the series' Rust code as it stands in the kernel tree. The module of it that does not
+//! depend on the kernel is compiled here once more and compared with a description of the grammar
+//! that is not ours: a regular expression, and the standard library's own number parser.
+
+#![cfg(test)]
+
+#[path = "src/last_pid_vec.rs"]
+mod last_pid_vec;
+
+use last_pid_vec::{LastPidVec, Malformed, LEVELS_MAX};
+use proptest::prelude::*;
+use regex::bytes::Regex;
+use std::sync::LazyLock;
+
+/// What `text` means by the documentation of the ioctl.
+fn described(text: &[u8]) -> Option<Vec<i32>> {
+    static GRAMMAR: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?-u)\A([0-9]+(?::[0-9]+){0,32})\x00?\z").unwrap());
+
+    let vector = GRAMMAR.captures(text)?.get(1)?;
+    let vector = std::str::from_utf8(vector.as_bytes()).unwrap();
+    vector.split(':').map(|number| number.parse().ok()).collect()
+}
+
+fn assert_as_described(text: &[u8]) {
+    let parsed = LastPidVec::parse(text);
+    match described(text) {
+        Some(last_pids) => assert_eq!(
+            parsed.as_ref().map(LastPidVec::as_slice),
+            Ok(last_pids.as_slice()),
+            "{text:?}"
+        ),
+        None => assert_eq!(parsed, Err(Malformed), "{text:?}"),
+    }
+}
+
+/// Calls `f` with every string over `alphabet` of up to `len` bytes.
+fn for_each_string(alphabet: &[u8], len: usize, f: &mut impl FnMut(&[u8])) {
+    fn extend(alphabet: &[u8], len: usize, text: &mut Vec<u8>, f: &mut impl FnMut(&[u8])) {
+        f(text);
+        if text.len() < len {
+            for &byte in alphabet {
+                text.push(byte);
+                extend(alphabet, len, text, f);
+                text.pop();
+            }
+        }
+    }
+    extend(alphabet, len, &mut Vec::new(), f);
+}
+
+#[test]
+fn every_string_of_two_bytes() {
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    for_each_string(&bytes, 2, &mut assert_as_described);
+}
+
+#[test]
+fn every_short_string_of_telling_bytes() {
+    // The neighbours of the digits and of the separator, what other parsers let pass, and what is
+    // allowed.
+    for_each_string(b"019:\0+- /;", 6, &mut assert_as_described);
+}
+
+#[test]
+fn every_number_of_levels() {
+    for levels in 1..=LEVELS_MAX + 2 {
+        assert_as_described(vec!["7"; levels].join(":").as_bytes());
+    }
+}
+
+#[test]
+fn numbers_around_the_bounds() {
+    for bound in [0, i32::MAX as u128, u32::MAX as u128, i64::MAX as u128, u64::MAX as u128] {
+        for number in bound.saturating_sub(12)..=bound + 12 {
+            assert_as_described(number.to_string().as_bytes());
+            assert_as_described(format!("000{number}:{number}").as_bytes());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn any_bytes(text in proptest::collection::vec(any::<u8>(), 0..=512)) {
+        assert_as_described(&text);
+    }
+
+    #[test]
+    fn almost_a_vector(
+        text in "([0-9]{1,12}:){0,34}[0-9]{0,12}",
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2),
+        nul in any::<bool>(),
+    ) {
+        let mut text = text.into_bytes();
+        for (at, byte) in edits {
+            let at = at.index(text.len() + 1);
+            text.insert(at, byte);
+        }
+        text.extend(nul.then_some(0));
+        assert_as_described(&text);
+    }
+
+    #[test]
+    fn any_vector(last_pids in proptest::collection::vec(0..=i32::MAX, 1..=LEVELS_MAX)) {
+        let text = last_pids.iter().map(i32::to_string).collect::<Vec<_>>().join(":");
+        let vec = LastPidVec::parse(text.as_bytes()).unwrap();
+        prop_assert_eq!(vec.as_slice(), last_pids);
+    }
+}
