@@ -21,7 +21,10 @@ fn described(text: &[u8]) -> Option<Vec<i32>> {
 
     let vector = GRAMMAR.captures(text)?.get(1)?;
     let vector = std::str::from_utf8(vector.as_bytes()).unwrap();
-    vector.split(':').map(|number| number.parse().ok()).collect()
+    vector
+        .split(':')
+        .map(|number| number.parse().ok())
+        .collect()
 }
 
 fn assert_as_described(text: &[u8]) {
@@ -73,7 +76,13 @@ fn every_number_of_levels() {
 
 #[test]
 fn numbers_around_the_bounds() {
-    for bound in [0, i32::MAX as u128, u32::MAX as u128, i64::MAX as u128, u64::MAX as u128] {
+    for bound in [
+        0,
+        i32::MAX as u128,
+        u32::MAX as u128,
+        i64::MAX as u128,
+        u64::MAX as u128,
+    ] {
         for number in bound.saturating_sub(12)..=bound + 12 {
             assert_as_described(number.to_string().as_bytes());
             assert_as_described(format!("000{number}:{number}").as_bytes());
@@ -108,6 +117,10 @@ proptest! {
     fn any_vector(last_pids in proptest::collection::vec(0..=i32::MAX, 1..=LEVELS_MAX)) {
         let text = last_pids.iter().map(i32::to_string).collect::<Vec<_>>().join(":");
         let vec = LastPidVec::parse(text.as_bytes()).unwrap();
-        prop_assert_eq!(vec.as_slice(), last_pids);
+        prop_assert_eq!(vec.as_slice(), &last_pids);
+
+        let mut formatted = String::new();
+        last_pid_vec::format(last_pids.into_iter(), &mut formatted).unwrap();
+        prop_assert_eq!(formatted, text);
     }
 }

@@ -31,17 +31,23 @@ impl LastPidVec {
     /// Only digits make up a number: no sign, no space. It may have leading zeros.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Malformed> {
         let text = text.strip_suffix(b"\0").unwrap_or(text);
+        let mut bytes = text.iter().copied();
         let mut last_pids = [0; LEVELS_MAX];
         let mut len = 0;
 
-        for number in text.split(|&byte| byte == b':') {
-            *last_pids.get_mut(len).ok_or(Malformed)? = parse_number(number).ok_or(Malformed)?;
+        loop {
+            let (number, end) = take_number(&mut bytes).ok_or(Malformed)?;
+            *last_pids.get_mut(len).ok_or(Malformed)? = number;
             len += 1;
-        }
 
-        // INVARIANT: `split()` yields at least one number, `get_mut()` has bounded how many there
-        // are, and digits without a sign do not make a negative one.
-        Ok(Self { last_pids, len })
+            match end {
+                Some(b':') => {}
+                Some(_) => return Err(Malformed),
+                // INVARIANT: A number was stored, `get_mut()` has bounded how many were, and
+                // digits without a sign do not make a negative one.
+                None => return Ok(Self { last_pids, len }),
+            }
+        }
     }
 
     /// Returns the numbers, from the namespace's own upward.
@@ -65,16 +71,22 @@ pub(crate) fn format(
     Ok(())
 }
 
-/// Returns the number that `digits` stand for, unless it is none or past [`i32::MAX`].
-fn parse_number(digits: &[u8]) -> Option<i32> {
-    if digits.is_empty() {
-        return None;
-    }
+/// Takes digits off `bytes` and the byte after them, and returns the number that they stand for and
+/// that byte.
+///
+/// Returns [`None`] if there is no digit, or if the number is past [`i32::MAX`].
+fn take_number(bytes: &mut impl Iterator<Item = u8>) -> Option<(i32, Option<u8>)> {
+    let mut number: Option<i32> = None;
 
-    digits.iter().try_fold(0i32, |number, &byte| {
-        let digit = char::from(byte).to_digit(10)?;
-        number.checked_mul(10)?.checked_add_unsigned(digit)
-    })
+    loop {
+        match bytes.next() {
+            Some(digit @ b'0'..=b'9') => {
+                let tens = number.unwrap_or(0).checked_mul(10)?;
+                number = Some(tens.checked_add(i32::from(digit - b'0'))?);
+            }
+            end => return Some((number?, end)),
+        }
+    }
 }
 
 #[cfg(CONFIG_NS_SPECIFIC_IOC_KUNIT_TEST)]

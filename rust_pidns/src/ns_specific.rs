@@ -22,6 +22,7 @@ use kernel::{
 
 mod last_pid_vec;
 mod pid_namespace;
+mod settable_vec;
 
 /// A request as userspace passes it: `struct ns_specific_req`.
 #[derive(Zeroable)]
@@ -61,7 +62,7 @@ trait NsSpecific {
     fn ns_ioctl(&self, req: &Request) -> Result<c_int>;
 }
 
-/// Returns `EOPNOTSUPP`, which `kernel::error::code` does not have on all kernels.
+/// Returns `EOPNOTSUPP`, which `kernel::error::code` does not have yet.
 fn unsupported() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
 }

@@ -9,21 +9,22 @@ use crate::{
         Malformed,
         LEVELS_MAX, //
     },
+    settable_vec::SettableVec,
     unsupported,
     NsSpecific,
     Request, //
 };
 use kernel::{
-    bindings,
     pid_namespace::PidNamespace,
     prelude::*,
     str::Formatter,
     uapi, //
 };
 
-static_assert!(LEVELS_MAX == bindings::MAX_PID_NS_LEVEL as usize + 1);
-
 const TEXT_MAX: usize = uapi::PIDNS_LAST_PID_VEC_MAX as usize;
+
+// Any vector fits, with its NUL in the place of a last separator.
+static_assert!(LEVELS_MAX * "2147483647:".len() <= TEXT_MAX);
 
 impl From<Malformed> for Error {
     fn from(_: Malformed) -> Error {
@@ -41,48 +42,6 @@ impl NsSpecific for PidNamespace {
     }
 }
 
-/// A vector of last pids that the current task may set.
-///
-/// # Invariants
-///
-/// Each number has a level in `ns` or above it, the current task may set that level's last pid, and
-/// the number was not above that namespace's `pid_max`.
-struct Permitted<'a> {
-    ns: &'a PidNamespace,
-    last_pids: LastPidVec,
-}
-
-impl<'a> Permitted<'a> {
-    /// Checks `last_pids` against `ns` and its ancestors, level by level upward.
-    ///
-    /// # Errors
-    ///
-    /// - [`EINVAL`]: there is no such level, or the number is above its namespace's `pid_max`.
-    /// - [`EPERM`]: the current task lacks the capability in the user namespace that owns a level.
-    fn check(ns: &'a PidNamespace, last_pids: LastPidVec) -> Result<Self> {
-        let mut levels = ns.self_and_ancestors();
-
-        for &last_pid in last_pids.as_slice() {
-            let level = levels.next().ok_or(EINVAL)?;
-
-            if !level.user_ns().checkpoint_restore_capable() {
-                return Err(EPERM);
-            }
-            if last_pid > level.pid_max() {
-                return Err(EINVAL);
-            }
-        }
-
-        // INVARIANT: All levels were checked above.
-        Ok(Self { ns, last_pids })
-    }
-
-    /// Sets the last pids of all levels, or of none if one of them cannot create tasks.
-    fn commit(self) -> Result {
-        self.ns.set_last_pids(self.last_pids.as_slice())
-    }
-}
-
 /// Carries out `PIDNS_REQ_SET_LAST_PID_VEC`.
 fn set_last_pid_vec(ns: &PidNamespace, req: &Request) -> Result<c_int> {
     if req.data_size() == 0 {
@@ -93,7 +52,8 @@ fn set_last_pid_vec(ns: &PidNamespace, req: &Request) -> Result<c_int> {
     let text = buf.get_mut(..req.data_size()).ok_or(EINVAL)?;
     req.data()?.reader().read_slice(text)?;
 
-    Permitted::check(ns, LastPidVec::parse(text)?)?.commit()?;
+    let last_pids = LastPidVec::parse(text)?;
+    SettableVec::check(ns, &last_pids)?.commit()?;
     Ok(0)
 }
 
@@ -116,18 +76,19 @@ fn get_last_pid_vec(ns: &PidNamespace, req: &Request) -> Result<c_int> {
     let settable = ns
         .self_and_ancestors()
         .zip(last_pids)
-        .map(|(level, &last_pid)| last_pid.clamp(0, level.pid_max()));
+        .map(|(level, &last_pid)| last_pid.min(level.pid_max()).max(0));
 
     let mut buf = [0; TEXT_MAX];
     let mut out = Formatter::new(&mut buf);
     last_pid_vec::format(settable, &mut out)?;
     let len = out.bytes_written();
 
-    // The buffer is larger than any text, so that a NUL follows it.
+    // What follows the text in the buffer is zero.
     let text = buf.get(..=len).ok_or(EINVAL)?;
     if req.data_size() < text.len() {
         return Err(ERANGE);
     }
     req.data()?.writer().write_slice(text)?;
+    // CAST: The text is shorter than `TEXT_MAX`.
     Ok(len as c_int)
 }
