@@ -104,7 +104,7 @@ static void restore(int ns, char *vector, char *nspid, size_t size)
 int main(void)
 {
 	char vector[PIDNS_LAST_PID_VEC_MAX], want[64], got[64];
-	int ns, try, own, pid_max = 32768;
+	int ns, try, step, own, pid_max;
 	char path[64], init[16];
 	FILE *f;
 
@@ -128,12 +128,13 @@ int main(void)
 		err(1, "setns");
 
 	for (try = 0; try < TRIES; try++) {
+		step = 10 * try;
+		own = pid_max / 2 + step;
 		/* The innermost comes first here, and last in the NSpid line. */
-		own = pid_max / 2 + 10 * try;
-		snprintf(vector, sizeof(vector), "%d:%d:%d:%d", 400, 500, 600,
-			 own);
-		snprintf(want, sizeof(want), "%d\t%d\t%d\t%d", own + 1, 601,
-			 501, 401);
+		snprintf(vector, sizeof(vector), "%d:%d:%d:%d",
+			 400 + step, 500 + step, 600 + step, own);
+		snprintf(want, sizeof(want), "%d\t%d\t%d\t%d",
+			 own + 1, 601 + step, 501 + step, 401 + step);
 		restore(ns, vector, got, sizeof(got));
 		printf("asked for NSpid\t%s\nrestored NSpid\t%s\n", want, got);
 		if (!strcmp(want, got))
