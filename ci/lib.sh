@@ -56,10 +56,11 @@ step() {
 	printf '  done in %d s\n' $((SECONDS - start))
 }
 
-# The line of a log that names the fault: the first error, else the last line.
+# The line of a log that names the fault: the first error, else the first warning, else the last line.
 cause() {
 	local line
-	line=$(grep -m1 -iE '(^|[^a-z])error(\[E[0-9]+\])?: |^fatal: |^E: |no space left' "$1") || line=$(grep -v '^ *$' "$1" | tail -n 1) || true
+	line=$(grep -m1 -iE '(^|[^a-z])error(\[E[0-9]+\])?: |^fatal: |^E: |no space left' "$1") ||
+		line=$(grep -m1 -iE '^(warning|check):' "$1") || line=$(grep -v '^ *$' "$1" | tail -n 1) || true
 	line=${line#ci/*: }
 	printf '%s' "${line:-no output}" | tr -s ' \t' ' ' | cut -c1-300
 }

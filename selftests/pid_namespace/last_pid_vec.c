@@ -1479,7 +1479,7 @@ TEST_F(owned, caller_inside_both_namespaces)
 }
 
 /*
- * GET's buffer. Who sees two levels gets the nine characters "1000:2000"; the
+ * The buffer of GET. Who sees two levels gets the nine characters "1000:2000"; the
  * creator of a user namespace may do anything to what it owns, and nothing
  * above, when it has no capabilities of its own.
  */
