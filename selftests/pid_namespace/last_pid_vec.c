@@ -1737,8 +1737,11 @@ TEST_F(create, has_the_pids_after_the_vector)
 	pid_t pid;
 	int i;
 
-	/* The second time with pids that have been used. */
-	for (i = 0; i < 2; i++) {
+	/*
+	 * The second time with pids that have been used. Not those of a thread:
+	 * pthread_join() can return before they are free again.
+	 */
+	for (i = 0; i < (variant->thread ? 1 : 2); i++) {
 		ASSERT_EQ(0, set_vec(fd, "4000:5000:6000"));
 		ASSERT_EQ(4001, ask(&self->s, 0, variant->create, 0));
 		/* It has ended, or waits, but nobody has waited for it. */
