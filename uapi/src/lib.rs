@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod ioctl;
+mod namespace;
+/// The header `linux/nsfs.h` as bindgen sees it: for those who make the system call themselves.
+#[allow(missing_docs, non_camel_case_types)]
+pub mod raw;
+mod spawn;
+mod vector;
+
+pub use error::Error;
+pub use namespace::{PidNamespace, is_supported};
+pub use spawn::GatedCommand;
+pub use vector::{InvalidVector, LEVELS_MAX, LastPids};

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command `ns-last-pid`.
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use ns_last_pid::{Error, GatedCommand, LastPids, PidNamespace};
+use serde_json::json;
+use std::{
+    error,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt, unix::process::ExitStatusExt},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+const ABOUT: &str = "\
+A task in nested pid namespaces has one pid on each level. On each level, the kernel gives the next \
+task the pid after the last one, if it is free, and starts again from the bottom at pid_max. This \
+command shows and sets these last pids, from outside, for a namespace and its ancestors at once.
+
+A level is counted from NAMESPACE, which is 0; its parent is 1, and so on upward. Numbers for \
+several levels are written in this order, separated by ':'.";
+
+const EXAMPLE: &str = "\
+Example:
+  A container's init is process 4321 here. Where does allocation
+  stand in its pid namespace, and in the one above?
+
+    # ns-last-pid show 4321
+    LEVEL    LAST PID     PID MAX  NAMESPACE
+        0          57           -  4026532281
+        1        4390       32768  4026531836
+
+  Processes with pids up to 5000 are to be restored in it. What is
+  there already, and goes on creating tasks, shall keep clear of them:
+
+    # ns-last-pid reserve 4321 5000
+    last pid 5000 (was 57)
+
+  Run a command that has pid 100 in the container and 20000 here:
+
+    # ns-last-pid run 4321 100:20000 -- grep NSpid /proc/self/status
+    NSpid:\t20000\t100
+
+Exit status:
+  0  done
+  1  failed, with one line on standard error; nothing has changed
+  2  the command line is wrong
+  3  this kernel has no NS_SPECIFIC_IOC for pid namespaces
+  4  not permitted: each level needs CAP_CHECKPOINT_RESTORE or
+     CAP_SYS_ADMIN in the user namespace that owns it
+
+Exit status of run, after a correct command line:
+  125  the command was not run
+  126  the command was found and cannot be executed
+  127  the command was not found
+  else that of the command, or 128 and the number of the signal
+  that killed it
+
+ns-last-pid generate DIRECTORY writes the man pages and the
+completions of the shells.";
+
+/// Show and set the last pids of nested pid namespaces, and run commands with chosen pids
+#[derive(Parser)]
+#[command(name = "ns-last-pid", version, long_about = ABOUT, after_long_help = EXAMPLE)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show where allocation stands, level by level
+    ///
+    /// Shown are the levels that the caller may set. PID MAX is known for the caller's own
+    /// namespace only: that of another one can be read only in it.
+    Show {
+        #[command(flatten)]
+        target: Target,
+        /// Print JSON; what is not known is null
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set the last pids: all levels of the vector at once, or none
+    ///
+    /// The next task that is created in NAMESPACE gets the pids that follow, if they are free.
+    Set {
+        #[command(flatten)]
+        target: Target,
+        /// Last pids, the first for NAMESPACE, the next for its parent, ...: 99:1999
+        vector: LastPids,
+    },
+    /// Move allocation in NAMESPACE past PID, if it is not there already
+    ///
+    /// It is never moved backwards. Tasks that have pids up to PID keep them, and new tasks get
+    /// higher ones, but not for ever: allocation wraps round at pid_max, and goes on from the
+    /// bottom. Others who create tasks at this very moment can be overtaken by it: should they have
+    /// come past PID meanwhile, allocation is moved back to PID.
+    Reserve {
+        #[command(flatten)]
+        target: Target,
+        /// The highest pid that is not to be given to new tasks
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+        pid: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command that has chosen pids
+    ///
+    /// The command runs in NAMESPACE, and only if it has these pids; it is otherwise as a child of
+    /// the caller's would be (its other namespaces, standard streams, environment). A pid can be
+    /// taken by somebody else at the same moment: then it is tried again. It is started by way of
+    /// /bin/sh, which may add PWD to the environment, and drop variables whose names it does not
+    /// take. A signal to ns-last-pid is not passed on to it.
+    ///
+    /// Entering NAMESPACE needs CAP_SYS_ADMIN. Pid 1 cannot be chosen: a namespace has its init
+    /// already, or cannot be asked.
+    Run {
+        #[command(flatten)]
+        target: Target,
+        /// The command's pids, the first in NAMESPACE, the next in its parent, ...: 100:2000
+        pids: LastPids,
+        /// How often to try
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        tries: u32,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_hint = ValueHint::CommandWithArguments)]
+        command: Vec<OsString>,
+    },
+    /// Write the man pages and the shells' completions as files into DIRECTORY
+    #[command(hide = true)]
+    Generate {
+        /// Where to; it is created
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct Target {
+    /// A process id, or a namespace file such as /proc/4321/ns/pid
+    #[arg(value_hint = ValueHint::FilePath)]
+    namespace: OsString,
+}
+
+impl Target {
+    fn open(&self) -> Result<PidNamespace, Error> {
+        match self.namespace.to_str().and_then(|text| text.parse().ok()) {
+            Some(pid) => PidNamespace::of_process(pid),
+            None => PidNamespace::open(&self.namespace),
+        }
+    }
+}
+
+type Failure = Box<dyn error::Error>;
+
+fn main() -> ExitCode {
+    let action = Cli::parse().action;
+    let runs = matches!(action, Action::Run { .. });
+    act(action).unwrap_or_else(|failure| {
+        let causes = std::iter::successors(failure.source(), |cause| cause.source());
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("ns-last-pid: {failure}{causes}");
+        ExitCode::from(match failure.downcast_ref() {
+            Some(Error::Command { source, .. }) if source.kind() == io::ErrorKind::NotFound => 127,
+            Some(Error::Command { .. }) => 126,
+            _ if runs => 125,
+            Some(Error::Unsupported { .. }) => 3,
+            Some(Error::NotPermitted { .. }) => 4,
+            _ => 1,
+        })
+    })
+}
+
+fn act(action: Action) -> Result<ExitCode, Failure> {
+    match action {
+        Action::Show { target, json } => show(&target.open()?, json)?,
+        Action::Set { target, vector } => target.open()?.set_last_pids(&vector)?,
+        Action::Reserve { target, pid, json } => {
+            let found = target.open()?.reserve(pid)?;
+            let last_pid = found.max(pid);
+            if json {
+                say(format!(
+                    "{}\n",
+                    json!({ "last_pid": last_pid, "was": found })
+                ))?;
+            } else if last_pid == found {
+                say(format!("last pid {found} already\n"))?;
+            } else {
+                say(format!("last pid {last_pid} (was {found})\n"))?;
+            }
+        }
+        Action::Run {
+            target,
+            pids,
+            tries,
+            command,
+        } => {
+            let mut gated = GatedCommand::new(&command[0]);
+            gated.command().args(&command[1..]);
+            let status = gated.spawn(&target.open()?, pids.as_ref(), tries)?.wait()?;
+            let code = status.code().or(status.signal().map(|signal| 128 + signal));
+            return Ok(ExitCode::from(
+                code.and_then(|code| code.try_into().ok()).unwrap_or(125),
+            ));
+        }
+        Action::Generate { directory } => {
+            fs::create_dir_all(&directory)?;
+            for &shell in Shell::value_variants() {
+                clap_complete::generate_to(shell, &mut Cli::command(), "ns-last-pid", &directory)?;
+            }
+            clap_mangen::generate_to(Cli::command(), &directory)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(namespace: &PidNamespace, json: bool) -> Result<(), Failure> {
+    let last_pids = namespace.last_pids()?;
+    let own = fs::metadata("/proc/self/ns/pid")?.ino();
+    let pid_max: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")?
+        .trim()
+        .parse()?;
+
+    // Where the parent cannot be opened, the numbers of a level are still known.
+    let mut level = Some(PidNamespace::from_fd(namespace)?);
+    let mut levels = Vec::new();
+    for &last_pid in last_pids.as_ref() {
+        let inode = level.as_ref().map(inode).transpose()?;
+        levels.push((last_pid, inode, (inode == Some(own)).then_some(pid_max)));
+        level = level.map_or(Ok(None), |level| level.parent())?;
+    }
+
+    if json {
+        let levels = levels.iter().enumerate().map(|(level, (last_pid, inode, pid_max))| {
+            json!({ "level": level, "last_pid": last_pid, "pid_max": pid_max, "namespace": inode })
+        });
+        return say(format!(
+            "{}\n",
+            json!({ "levels": levels.collect::<Vec<_>>() })
+        ));
+    }
+    let mut table = String::from("LEVEL    LAST PID     PID MAX  NAMESPACE\n");
+    let known = |number: Option<u64>| number.map_or(String::from("-"), |number| number.to_string());
+    for (level, &(last_pid, inode, pid_max)) in levels.iter().enumerate() {
+        let (pid_max, inode) = (known(pid_max.map(Into::into)), known(inode));
+        table += &format!("{level:5}  {last_pid:>10}  {pid_max:>10}  {inode}\n");
+    }
+    say(table)
+}
+
+fn inode(namespace: &PidNamespace) -> io::Result<u64> {
+    Ok(File::from(namespace.as_fd().try_clone_to_owned()?)
+        .metadata()?
+        .ino())
+}
+
+fn say(text: String) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}

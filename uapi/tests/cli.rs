@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command.
+
+#![cfg(feature = "cli")]
+
+mod common;
+
+use assert_cmd::{Command, assert::Assert, cargo::cargo_bin};
+use common::{Nested, supported};
+use predicates::str::{contains, is_match};
+use std::fs;
+
+/// The command, and what it says on an error: one line.
+fn run(args: &[&str]) -> Assert {
+    Command::new(cargo_bin!("ns-last-pid")).args(args).assert()
+}
+
+fn one_line(text: &str) -> String {
+    format!("ns-last-pid: {text}\n")
+}
+
+const EINVAL: &str = "Invalid argument (os error 22)";
+const EPERM: &str = "Operation not permitted (os error 1)";
+const NO_CAPABILITY: &str = "neither CAP_CHECKPOINT_RESTORE nor CAP_SYS_ADMIN there";
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    for args in [
+        &[][..],
+        &["show"],
+        &["set", "1"],
+        &["set", "1", ""],
+        &["set", "1", "5:"],
+        &["set", "1", "+5"],
+        &["set", "1", "2147483648"],
+        &["reserve", "1", "0"],
+        &["reserve", "1", "5:6"],
+        &["run", "1", "100"],
+        &["run", "1", "100", "true"],
+        &["run", "--tries", "0", "1", "100", "--", "true"],
+        &["generate"],
+    ] {
+        run(args).code(2).stdout("");
+    }
+}
+
+#[test]
+fn help_teaches() {
+    run(&["--help"])
+        .success()
+        .stdout(contains("# ns-last-pid run 4321 100:20000 --"));
+    run(&["reserve", "--help"])
+        .success()
+        .stdout(contains("wraps round at pid_max"));
+}
+
+#[test]
+fn man_pages_and_completions_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&["generate", dir.path().to_str().unwrap()])
+        .success()
+        .stdout("");
+    for (file, part) in [
+        ("ns-last-pid.1", "Exit status"),
+        ("ns-last-pid-run.1", "NAMESPACE"),
+        ("ns-last-pid.bash", "reserve"),
+        ("_ns-last-pid", "reserve"),
+        ("ns-last-pid.fish", "reserve"),
+    ] {
+        assert!(
+            fs::read_to_string(dir.path().join(file))
+                .unwrap()
+                .contains(part),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_namespace_that_is_gone_or_none_is_1() {
+    let gone = "cannot open /proc/2147483647/ns/pid: No such file or directory (os error 2)";
+    for args in [
+        &["show", "2147483647"][..],
+        &["set", "2147483647", "5"],
+        &["reserve", "2147483647", "5"],
+    ] {
+        run(args).code(1).stdout("").stderr(one_line(gone));
+    }
+    run(&["run", "2147483647", "5", "--", "true"])
+        .code(125)
+        .stderr(one_line(gone));
+    run(&["show", "/proc/self/ns/net"])
+        .code(1)
+        .stderr(one_line("not a pid namespace"));
+}
+
+#[test]
+fn a_kernel_without_it_is_3() {
+    if ns_last_pid::is_supported().unwrap() {
+        println!("skipped: this kernel has NS_SPECIFIC_IOC");
+        return;
+    }
+    let lacking = "this kernel has no NS_SPECIFIC_IOC for pid namespaces: \
+                   Inappropriate ioctl for device (os error 25)";
+    let own = "/proc/self/ns/pid";
+    for args in [
+        &["show", own][..],
+        &["set", own, "5"],
+        &["reserve", own, "5"],
+    ] {
+        run(args).code(3).stdout("").stderr(one_line(lacking));
+    }
+}
+
+#[test]
+fn show_set_and_reserve() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let init = &nested.init.to_string();
+    let file = &format!("/proc/{init}/ns/pid");
+    run(&["set", init, "99:1999"])
+        .success()
+        .stdout("")
+        .stderr("");
+    run(&["show", file]).success().stdout(
+        is_match(
+            "^LEVEL    LAST PID     PID MAX  NAMESPACE\n    \
+             0          99           -  [0-9]+\n    \
+             1        1999           -  [0-9]+\n    \
+             2 +[0-9]+ +[0-9]+  [0-9]+\n$",
+        )
+        .unwrap(),
+    );
+    let json = run(&["show", init, "--json"])
+        .success()
+        .get_output()
+        .stdout
+        .clone();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let levels = json["levels"].as_array().unwrap();
+    assert_eq!(levels.len(), 3);
+    assert_eq!(levels[1]["last_pid"], 1999);
+    assert!(levels[1]["pid_max"].is_null());
+    assert!(levels[2]["pid_max"].is_u64());
+
+    run(&["reserve", init, "5000"])
+        .success()
+        .stdout("last pid 5000 (was 99)\n");
+    run(&["reserve", init, "400"])
+        .success()
+        .stdout("last pid 5000 already\n");
+    let json = "{\"last_pid\":6000,\"was\":5000}\n";
+    run(&["reserve", "--json", init, "6000"])
+        .success()
+        .stdout(json);
+    assert_eq!(nested.last_pids(2), [6000, 1999]);
+
+    let why = "4 numbers, and the namespace has 3 level(s)";
+    run(&["set", init, "5:6:7:8"])
+        .code(1)
+        .stderr(one_line(&format!("{why}: {EINVAL}")));
+    let why = "level 1: a number is above the pid_max of its namespace";
+    run(&["set", init, "5:4194305"])
+        .code(1)
+        .stderr(one_line(&format!("{why}: {EINVAL}")));
+    assert_eq!(nested.last_pids(2), [6000, 1999]);
+}
+
+#[test]
+fn run_gives_the_command_its_pids_and_has_its_status() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let init = &nested.init.to_string();
+    let status = is_match("^NSpid:\t[0-9]+\t200\t100\n$").unwrap();
+    run(&[
+        "run",
+        init,
+        "100:200",
+        "--",
+        "grep",
+        "NSpid",
+        "/proc/self/status",
+    ])
+    .success()
+    .stdout(status)
+    .stderr("");
+    run(&["run", init, "100:200", "--", "sh", "-c", "exit 7"]).code(7);
+    run(&["run", init, "100:200", "--", "sh", "-c", "kill -TERM $$"]).code(128 + 15);
+    let missing = "cannot execute 'no-such-command': No such file or directory (os error 2)";
+    run(&["run", init, "100:200", "--", "no-such-command"])
+        .code(127)
+        .stderr(one_line(missing));
+    run(&["run", init, "100:200", "--", "/etc/passwd"]).code(126);
+    run(&["run", init, "1", "--", "true"]).code(125);
+    // The init of the namespace has this pid's parent.
+    run(&["run", "--tries", "3", init, "100:2:2", "--", "echo", "ran"])
+        .code(125)
+        .stdout("");
+}
+
+#[test]
+fn what_is_not_permitted_is_4() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    nested
+        .namespace()
+        .set_last_pids(&"99".parse().unwrap())
+        .unwrap();
+    // Where it lies, it may be out of reach for who has no capabilities.
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("ns-last-pid");
+    fs::copy(cargo_bin!("ns-last-pid"), &copy).unwrap();
+
+    let own = "/proc/self/ns/pid";
+    for args in [
+        &["show", own][..],
+        &["set", own, "5"],
+        &["reserve", own, "5"],
+    ] {
+        Command::new("setpriv")
+            .args(["--bounding-set=-all", "--inh-caps=-all"])
+            .arg(&copy)
+            .args(args)
+            .assert()
+            .code(4)
+            .stdout("")
+            .stderr(one_line(&format!("level 0: {NO_CAPABILITY}: {EPERM}")));
+    }
+    // Of two levels, one is the caller's.
+    let not_permitted = format!("level 1: {NO_CAPABILITY}: {EPERM}");
+    let too_large = format!("level 0: a number is above the pid_max of its namespace: {EINVAL}");
+    for (vector, code, why) in [
+        ("5:6", 4, &not_permitted),
+        ("5:6:7", 4, &not_permitted),
+        ("4194305:6", 1, &too_large),
+    ] {
+        Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--fork"])
+            .arg(&copy)
+            .args(["set", own, vector])
+            .assert()
+            .code(code)
+            .stderr(one_line(why));
+    }
+    assert_eq!(nested.last_pids(1), [99]);
+}

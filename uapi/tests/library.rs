@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The library, on a kernel that has the ioctl.
+
+mod common;
+
+use common::{Nested, nspid, supported};
+use ns_last_pid::{Error, GatedCommand, LEVELS_MAX, LastPids, PidNamespace};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{Pid, PidfdFlags, pidfd_open},
+    thread::{CapabilitySet, capabilities, set_capabilities},
+};
+use std::{
+    error::Error as _,
+    fs::{self, File},
+    io::{self, Read},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+const TRIES: u32 = 20;
+
+/// A pid of the test's own namespace that nobody has.
+fn free_pid(step: u32) -> u32 {
+    let pid_max: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    pid_max / 2 + step
+}
+
+fn vector(text: &str) -> LastPids {
+    text.parse().unwrap()
+}
+
+fn inode(namespace: &PidNamespace) -> u64 {
+    let file = File::from(namespace.as_fd().try_clone_to_owned().unwrap());
+    file.metadata().unwrap().ino()
+}
+
+/// Spawns `cat /proc/self/status`, and returns the pids that it says it has.
+fn pids_of_cat(namespace: &PidNamespace, pids: &[u32], tries: u32) -> Result<Vec<u32>, Error> {
+    let mut cat = GatedCommand::new("cat");
+    cat.command()
+        .arg("/proc/self/status")
+        .stdout(Stdio::piped());
+    let output = cat
+        .spawn(namespace, pids, tries)?
+        .wait_with_output()
+        .unwrap();
+    assert!(output.status.success());
+    Ok(nspid(&String::from_utf8(output.stdout).unwrap()))
+}
+
+#[test]
+fn what_was_set_is_read() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    nested
+        .namespace()
+        .set_last_pids(&vector("99:1999"))
+        .unwrap();
+    assert_eq!(nested.last_pids(2), [99, 1999]);
+    nested.namespace().set_last_pids(&vector("0")).unwrap();
+    assert_eq!(nested.last_pids(2), [0, 1999]);
+}
+
+#[test]
+fn each_way_leads_to_the_same_namespace() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let inner = nested.namespace();
+    let pidfd = pidfd_open(
+        Pid::from_raw(nested.init as i32).unwrap(),
+        PidfdFlags::empty(),
+    )
+    .unwrap();
+    assert_eq!(
+        inode(&PidNamespace::of_pidfd(&pidfd).unwrap()),
+        inode(&inner)
+    );
+    assert_eq!(
+        inode(&PidNamespace::from_fd(&inner).unwrap()),
+        inode(&inner)
+    );
+
+    let own = PidNamespace::open("/proc/self/ns/pid").unwrap();
+    let middle = inner.parent().unwrap().unwrap();
+    assert_ne!(inode(&middle), inode(&inner));
+    assert_eq!(inode(&middle.parent().unwrap().unwrap()), inode(&own));
+    assert!(own.parent().unwrap().is_none());
+}
+
+#[test]
+fn a_command_has_the_pids() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(3);
+    let namespace = nested.namespace();
+    for step in [0, 1, 2] {
+        let pids = [100 + step, 1000, 400 - step, free_pid(1000 * step)];
+        assert_eq!(pids_of_cat(&namespace, &pids, TRIES).unwrap(), pids);
+    }
+    // Fewer levels than there are.
+    let pids = pids_of_cat(&namespace, &[7], TRIES).unwrap();
+    assert_eq!((pids[0], pids.len()), (7, 4));
+    // The other children of the caller are where they were.
+    let status = Command::new("cat")
+        .arg("/proc/self/status")
+        .output()
+        .unwrap()
+        .stdout;
+    assert_eq!(nspid(&String::from_utf8(status).unwrap()).len(), 1);
+}
+
+#[test]
+fn a_command_has_the_pids_while_others_fork() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let namespace = nested.namespace();
+    let mut noise = GatedCommand::new("sh");
+    noise.command().args(["-c", "while :; do sleep 0.01; done"]);
+    let mut noise = noise.spawn(&namespace, &[50], TRIES).unwrap();
+    for step in 0..5 {
+        let pids = [5000 + 100 * step, 6000 + 100 * step];
+        assert_eq!(pids_of_cat(&namespace, &pids, 100).unwrap()[..2], pids);
+    }
+    noise.kill().unwrap();
+    noise.wait().unwrap();
+}
+
+#[test]
+fn a_command_does_not_run_with_other_pids() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let namespace = nested.namespace();
+    let mut first = GatedCommand::new("cat");
+    first.command().stdin(Stdio::piped());
+    let mut first = first.spawn(&namespace, &[100], TRIES).unwrap();
+
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let mut read = File::from(read);
+    let mut second = GatedCommand::new("echo");
+    second.command().arg("it ran").stdout(write);
+    match second.spawn(&namespace, &[100], 3) {
+        Err(Error::OtherPids { wanted, got, tries }) => {
+            assert_eq!((wanted, tries), (vec![100], 3));
+            assert_ne!(got, [100]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut said = String::new();
+    read.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+
+    drop(first.stdin.take());
+    first.wait().unwrap();
+    assert_eq!(pids_of_cat(&namespace, &[100], TRIES).unwrap()[0], 100);
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_told() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let before = nested.last_pids(1);
+    for (program, kind) in [
+        ("no-such-command", io::ErrorKind::NotFound),
+        ("/no/such/command", io::ErrorKind::NotFound),
+        ("/etc/passwd", io::ErrorKind::PermissionDenied),
+    ] {
+        match GatedCommand::new(program).spawn(&nested.namespace(), &[100], TRIES) {
+            Err(Error::Command { source, .. }) => assert_eq!(source.kind(), kind),
+            other => panic!("{other:?}"),
+        }
+    }
+    for pids in [
+        &[0][..],
+        &[1],
+        &[100, 1],
+        &[],
+        &[1 << 31],
+        &[2; LEVELS_MAX + 1],
+    ] {
+        let result = GatedCommand::new("true").spawn(&nested.namespace(), pids, TRIES);
+        assert!(matches!(result, Err(Error::InvalidPids)), "{pids:?}");
+    }
+    assert_eq!(nested.last_pids(1), before);
+}
+
+#[test]
+fn reserve_never_goes_back() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let namespace = nested.namespace();
+    namespace.set_last_pids(&vector("50")).unwrap();
+    assert_eq!(namespace.reserve(5000).unwrap(), 50);
+    assert_eq!(nested.last_pids(1), [5000]);
+    for pid in [5000, 4999, 1] {
+        assert_eq!(namespace.reserve(pid).unwrap(), 5000);
+        assert_eq!(nested.last_pids(1), [5000]);
+    }
+    let error = namespace.reserve(u32::MAX).unwrap_err();
+    assert!(matches!(error, Error::AbovePidMax { level: Some(0), .. }));
+    assert_eq!(nested.last_pids(1), [5000]);
+}
+
+#[test]
+fn a_refusal_says_which_level_and_why() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let before = nested.last_pids(2);
+    for (text, want) in [
+        ("5:6:7:8", "4 numbers, and the namespace has 3 level(s)"),
+        (
+            "4194305",
+            "level 0: a number is above the pid_max of its namespace",
+        ),
+        (
+            "5:4194305",
+            "level 1: a number is above the pid_max of its namespace",
+        ),
+        (
+            "5000:4194305",
+            "level 1: a number is above the pid_max of its namespace",
+        ),
+        // The test's own namespace has a pid_max below the largest possible.
+        (
+            "5:6:4194304",
+            "level 2: a number is above the pid_max of its namespace",
+        ),
+        (
+            "5:6000:4194304",
+            "a number is above the pid_max of its namespace",
+        ),
+    ] {
+        let error = nested.namespace().set_last_pids(&vector(text)).unwrap_err();
+        assert_eq!(error.to_string(), want, "{text}");
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(nested.last_pids(2), before);
+    }
+}
+
+#[test]
+fn without_the_capability_nothing_is_set_or_read() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let before = nested.last_pids(2);
+    let namespace = nested.namespace();
+    // Capabilities are a thread's own.
+    let unprivileged = thread::spawn(move || {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective = CapabilitySet::empty();
+        set_capabilities(None, sets).unwrap();
+        let errors = [
+            namespace.set_last_pids(&vector("5:6:7")).unwrap_err(),
+            namespace.last_pids().unwrap_err(),
+            namespace.reserve(5000).unwrap_err(),
+        ];
+        assert!(ns_last_pid::is_supported().unwrap());
+        errors
+    });
+    for error in unprivileged.join().unwrap() {
+        assert!(
+            matches!(error, Error::NotPermitted { level: 0, .. }),
+            "{error:?}"
+        );
+    }
+    assert_eq!(nested.last_pids(2), before);
+}
+
+#[test]
+fn a_namespace_without_an_init_is_told() {
+    if !supported() {
+        return;
+    }
+    let mut outside = Command::new("unshare")
+        .args(["--pid", "sleep", "60"])
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{}/ns/pid_for_children", outside.id());
+    let own = fs::read_link("/proc/self/ns/pid").unwrap();
+    while fs::read_link(&children).unwrap() == own {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let unborn = PidNamespace::open(&children).unwrap();
+
+    let nested = Nested::new(1);
+    let dead = nested.namespace();
+    nested.end();
+
+    for namespace in [unborn, dead] {
+        let error = namespace.set_last_pids(&vector("5")).unwrap_err();
+        assert!(matches!(error, Error::NoInit { .. }), "{error:?}");
+        let error = namespace.last_pids().unwrap_err();
+        assert!(matches!(error, Error::NoInit { .. }), "{error:?}");
+        let error = GatedCommand::new("true")
+            .spawn(&namespace, &[100], TRIES)
+            .unwrap_err();
+        assert!(matches!(error, Error::NoInit { .. }), "{error:?}");
+    }
+    outside.kill().unwrap();
+    outside.wait().unwrap();
+}
