@@ -2,12 +2,14 @@
 # The front door. Each target is one script in ci/, which says at its top what it does.
 
 help:
-	@echo 'make vm      fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
-	@echo 'make test    every check: make check, then build, boot and test both kernels (what CI runs)'
-	@echo 'make check   the checks that need no kernel build (under two minutes)'
-	@echo 'make shell   an interactive shell in the virtual machine'
-	@echo 'make tree    a git worktree of the kernel with the series as commits, in build/tree'
-	@echo 'make export  write patches/, and what is shown of them here, from build/tree'
+	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
+	@echo 'make test       every check: make check, then build, boot and test both kernels (what CI runs)'
+	@echo 'make check      the checks that need no kernel build (under two minutes)'
+	@echo 'make shell      an interactive shell in the virtual machine'
+	@echo 'make demo-criu  restore with CRIU into pid namespaces that are in use'
+	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (an hour from nothing)'
+	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
+	@echo 'make export     write patches/, and what is shown of them here, from build/tree'
 	@echo
 	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
 	@echo 'LINUX_SRC=DIR (or a tarball) takes the pinned kernel from there.'
@@ -20,9 +22,13 @@ check:
 	@ci/check
 shell:
 	@ci/vm
+demo-criu:
+	@ci/demo-criu
+bench:
+	@ci/bench
 tree:
 	@ci/setup && ci/fetch && ci/apply && ci/tree
 export:
 	@ci/export
 
-.PHONY: help vm test check shell tree export
+.PHONY: help vm test check shell demo-criu bench tree export

@@ -163,10 +163,19 @@ am_cause() {
 		"$(grep -m1 -E '^(error|fatal):' "$1" || tail -n 1 "$1")"
 }
 
+# source_of KERNEL CONFIG: a configuration with a patch of its own has a tree of its own.
+source_of() {
+	if [ -e "$root/ci/configs/$2.patch" ]; then
+		echo "$build/$1/src-$2"
+	else
+		echo "$build/$1/src"
+	fi
+}
+
 # What a build depends on: the tree, the configuration, the compilers.
 build_key() {
 	{
-		git -C "$build/$1/src" rev-parse HEAD
+		git -C "$(source_of "$1" "$2")" rev-parse HEAD
 		cat "$root/ci/configs/base.config" "$root/ci/configs/$2.config"
 		clang --version
 		rustc --version
@@ -189,7 +198,8 @@ make_config() {
 
 # configure KERNEL CONFIG OUT: fails by name when a symbol that was asked for did not survive.
 configure() {
-	local src=$build/$1/src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
+	local src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
+	src=$(source_of "$1" "$2")
 	fragments=("$root/ci/configs/base.config")
 	[ "$2" = base ] || fragments+=("$root/ci/configs/$2.config")
 	mkdir -p "$out" "$logs"

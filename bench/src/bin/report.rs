@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Puts the figures of one run together: tables on stdout, all of them in one CSV file, a picture,
+//! and what moved since the run that was saved.
+
+use anyhow::{Context, Result};
+use bench::Figure;
+use clap::Parser;
+use plotters::prelude::*;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// What is printed as moved, in percent.
+const MOVED: f64 = 3.0;
+
+#[derive(Parser)]
+struct Args {
+    /// What measure wrote
+    #[arg(required = true)]
+    figures: Vec<PathBuf>,
+    /// The figures to compare with, if there are any
+    #[arg(long)]
+    saved: PathBuf,
+    /// Where all figures are put
+    #[arg(long)]
+    csv: PathBuf,
+    /// Where the picture is put
+    #[arg(long)]
+    svg: PathBuf,
+}
+
+fn read(path: &Path) -> Result<Vec<Figure>> {
+    let reader = csv::Reader::from_path(path);
+    let figures = reader.and_then(|reader| reader.into_deserialize().collect());
+    figures.with_context(|| path.display().to_string())
+}
+
+/// The figures of one run.
+struct Run(Vec<Figure>);
+
+impl Run {
+    fn find(&self, unit: &str, group: &str, what: &str, depth: usize) -> Option<&Figure> {
+        self.0.iter().find(|figure| {
+            (&*figure.unit, &*figure.group, &*figure.what, figure.depth)
+                == (unit, group, what, depth)
+        })
+    }
+
+    fn on(&self, kernel: &str, group: &str, what: &str) -> Option<i64> {
+        let mut figures = self.0.iter();
+        let found = figures.find(|f| (&*f.kernel, &*f.group, &*f.what) == (kernel, group, what));
+        found.map(|figure| figure.median)
+    }
+
+    fn depths(&self, unit: &str, group: &str) -> BTreeSet<usize> {
+        let figures = self
+            .0
+            .iter()
+            .filter(|f| (&*f.unit, &*f.group) == (unit, group));
+        figures.map(|figure| figure.depth).collect()
+    }
+
+    /// What there is of a group, in the order in which it was measured.
+    fn names(&self, unit: &str, group: &str) -> Vec<&str> {
+        let mut names = Vec::new();
+        for figure in self
+            .0
+            .iter()
+            .filter(|f| (&*f.unit, &*f.group) == (unit, group))
+        {
+            if !names.contains(&&*figure.what) {
+                names.push(&*figure.what);
+            }
+        }
+        names
+    }
+
+    /// A table with a line for each depth, and a column for each name.
+    fn table(&self, unit: &str, group: &str, names: &[&str], cell: impl Fn(&Figure) -> String) {
+        println!("| depth | {} |", names.join(" | "));
+        println!("|--:|{}", "--:|".repeat(names.len()));
+        for depth in self.depths(unit, group) {
+            let cells = names.iter().map(|name| {
+                let figure = self.find(unit, group, name, depth);
+                figure.map_or(String::new(), &cell)
+            });
+            println!("| {depth} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        }
+        println!();
+    }
+}
+
+/// With a comma between thousands.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let (mut text, length) = (
+        String::from(if number < 0 { "-" } else { "" }),
+        digits.len(),
+    );
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (length - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn tables(run: &Run) {
+    let ways = run.names("instructions", "task");
+    println!("### One task created and reaped, instructions\n");
+    println!(
+        "Plain clone, then what each way adds to the clone of the same round (quartiles in brackets).\n"
+    );
+    run.table("instructions", "task", &ways, |figure| {
+        match figure.what.as_str() {
+            "clone" => grouped(figure.median),
+            _ => format!(
+                "{} [{} … {}]",
+                grouped(figure.adds.unwrap_or_default()),
+                grouped(figure.adds_low.unwrap_or_default()),
+                grouped(figure.adds_high.unwrap_or_default())
+            ),
+        }
+    });
+
+    let calls = run.names("instructions", "call");
+    let (moves, calls): (Vec<&str>, Vec<&str>) = calls
+        .into_iter()
+        .filter(|name| *name != "NS_GET_ID")
+        .partition(|name| name.starts_with("move"));
+    println!("### The calls alone, instructions (two reads of the clock included)\n");
+    run.table("instructions", "call", &calls, |figure| {
+        grouped(figure.median)
+    });
+    println!("### Moving the last pid of one namespace from outside, instructions\n");
+    run.table("instructions", "call", &moves, |figure| {
+        grouped(figure.median)
+    });
+
+    println!("### One task in real time, microseconds (context switches, wakeups)\n");
+    run.table("ns", "task", &ways, |figure| {
+        format!(
+            "{:.0} ({}, {})",
+            figure.median as f64 / 1000.0,
+            figure.switches.unwrap_or_default(),
+            figure.wakeups.unwrap_or_default()
+        )
+    });
+
+    println!("### The kernel\n");
+    println!("| | symbol off | symbol on | growth |\n|---|--:|--:|--:|");
+    for what in ["text", "data", "bss"] {
+        if let (Some(off), Some(on)) = (run.on("off", "size", what), run.on("on", "size", what)) {
+            println!(
+                "| {what}, bytes | {} | {} | {} |",
+                grouped(off),
+                grouped(on),
+                grouped(on - off)
+            );
+        }
+    }
+    if let (Some(off), Some(on)) = (
+        run.on("off", "call", "NS_GET_ID"),
+        run.on("on", "call", "NS_GET_ID"),
+    ) {
+        println!(
+            "| NS_GET_ID, instructions | {} | {} | {} |",
+            grouped(off),
+            grouped(on),
+            grouped(on - off)
+        );
+    }
+    println!("\nAllocations from slab caches in one call with 32 numbers:");
+    for name in run.names("count", "alloc") {
+        let figure = run.find("count", "alloc", name, 31);
+        println!("  {name}: {}", figure.map_or(0, |figure| figure.high));
+    }
+    println!();
+}
+
+/// The figures that the project promises. A line says whether it is kept.
+fn bars(run: &Run) -> Option<()> {
+    let say =
+        |kept: bool, text: String| println!("  {}  {text}", if kept { "kept  " } else { "MISSED" });
+    let task = |what, depth| run.find("instructions", "task", what, depth);
+    let call = |what| {
+        run.find("instructions", "call", what, 31)
+            .map(|figure| figure.median)
+    };
+    println!("### The bars\n");
+    let (set, reference) = (call("set")?, call("set, C reference")?);
+    say(
+        set <= 5000,
+        format!(
+            "the ioctl alone at depth 31: {} (at most 5,000)",
+            grouped(set)
+        ),
+    );
+    let percent = 100 * set / reference;
+    let text = call("set by the crate, text and all")? - set;
+    say(
+        text <= set,
+        format!(
+            "what the crate adds to it, the text included: {} (at most as much)",
+            grouped(text)
+        ),
+    );
+    say(
+        percent <= 40,
+        format!(
+            "of the C reference's {}: {percent} % (at most 40)",
+            grouped(reference)
+        ),
+    );
+    let ioctl = task("ioctl, clone", 31)?.adds?;
+    for helpers in ["helpers on pipes, clone", "helpers on futexes, clone"] {
+        let times = task(helpers, 31)?.adds? / ioctl.max(1);
+        say(
+            times >= 60,
+            format!("{helpers} add at depth 31, times what the ioctl adds: {times} (at least 60)"),
+        );
+    }
+    for depth in run.depths("instructions", "task") {
+        let (ours, set_tid) = (
+            task("ioctl, clone", depth)?,
+            task("clone3(set_tid)", depth)?,
+        );
+        let beyond = 100.0 * (ours.adds? - set_tid.adds?) as f64 / set_tid.median as f64;
+        say(
+            beyond <= 2.0,
+            format!("beyond clone3(set_tid) at depth {depth}: {beyond:.1} % (at most 2)"),
+        );
+    }
+    let text = run.on("on", "size", "text")? - run.on("off", "size", "text")?;
+    say(
+        text < 8192,
+        format!(
+            "growth of the kernel's text: {} bytes (below 8,192)",
+            grouped(text)
+        ),
+    );
+    println!();
+    Some(())
+}
+
+/// Says what is different from the saved run. Seconds are not compared: they do not repeat.
+fn moved(run: &Run, saved: &Run) {
+    let mut compared = 0;
+    println!("### Moved by more than {MOVED} % since the saved run\n");
+    for figure in run.0.iter().filter(|figure| figure.unit != "ns") {
+        let same = |f: &&Figure| {
+            (&f.kernel, &f.unit, &f.group, &f.what, f.depth)
+                == (
+                    &figure.kernel,
+                    &figure.unit,
+                    &figure.group,
+                    &figure.what,
+                    figure.depth,
+                )
+        };
+        let Some(before) = saved.0.iter().find(same) else {
+            continue;
+        };
+        compared += 1;
+        let percent = 100.0 * (figure.median - before.median) as f64 / before.median.max(1) as f64;
+        if percent.abs() > MOVED {
+            println!(
+                "  {}, {}, depth {}: {} was {} ({percent:+.1} %)",
+                figure.group,
+                figure.what,
+                figure.depth,
+                grouped(figure.median),
+                grouped(before.median)
+            );
+        }
+    }
+    println!("  ({compared} figures compared)\n");
+}
+
+/// What each way adds, against depth. What is below the lowest line of the scale is drawn on it.
+fn picture(run: &Run, path: &Path) -> Result<()> {
+    const LOWEST: i64 = 300;
+    const HIGHEST: i64 = 1_000_000_000;
+    const COLOURS: [RGBColor; 6] = [
+        RGBColor(214, 39, 40),
+        RGBColor(44, 160, 44),
+        RGBColor(120, 120, 120),
+        RGBColor(31, 119, 180),
+        RGBColor(255, 127, 14),
+        RGBColor(148, 103, 189),
+    ];
+    let root = SVGBackend::new(path, (900, 540)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .margin(16)
+        .caption(
+            "What choosing the pids adds to one task",
+            ("sans-serif", 20),
+        )
+        .x_label_area_size(44)
+        .y_label_area_size(84)
+        .build_cartesian_2d(0..32, (LOWEST..HIGHEST).log_scale())?;
+    chart
+        .configure_mesh()
+        .x_desc("levels below the restorer")
+        .y_desc("instructions, log scale")
+        .y_label_formatter(&|instructions| grouped(*instructions))
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    let ways = run.names("instructions", "task");
+    let ways = ways.into_iter().filter(|way| *way != "clone");
+    for (way, colour) in ways.zip(COLOURS.map(|colour| colour.filled())) {
+        let points = run
+            .depths("instructions", "task")
+            .into_iter()
+            .filter_map(|depth| {
+                let figure = run.find("instructions", "task", way, depth)?;
+                Some((depth as i32, figure.adds?.clamp(LOWEST, HIGHEST)))
+            });
+        let points: Vec<_> = points.collect();
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
+            .label(way.replace(", clone", "").replace("; clone", ""))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.8))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let read_all = args.figures.iter().map(|path| read(path));
+    let run = Run(read_all.collect::<Result<Vec<_>>>()?.concat());
+    tables(&run);
+    if bars(&run).is_none() {
+        println!("  some figures are missing\n");
+    }
+    if args.saved.exists() {
+        moved(&run, &Run(read(&args.saved)?));
+    }
+    picture(&run, &args.svg)?;
+    let mut output = csv::Writer::from_path(&args.csv)?;
+    for figure in &run.0 {
+        output.serialize(figure)?;
+    }
+    output.flush()?;
+    Ok(())
+}
