@@ -34,7 +34,7 @@ step() {
 	printf '%s\n' "$what"
 	(
 		exec 8>&- 9>&-
-		while sleep 30 >/dev/null 2>&1; do
+		while { sleep 30 && kill -0 $$; } >/dev/null 2>&1; do
 			lines=$(grep -cE '^  [A-Z]{2,} ' "$log") || lines=
 			printf '  … %d s%s\n' $((SECONDS - start)) "${lines:+, $lines files so far}"
 		done
