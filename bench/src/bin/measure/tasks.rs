@@ -23,11 +23,14 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    hint,
     io::{PipeReader, PipeWriter, Read, Write, pipe},
     num::NonZero,
     os::unix::fs::FileExt,
     ptr,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
+    thread,
+    time::Duration,
 };
 
 /// Pids for a task `depth` levels down, in every form that a way of creating it needs.
@@ -63,22 +66,39 @@ struct Restorer {
     shared: &'static [Shared],
 }
 
-/// Creates the task, which ends at once.
-type Way = fn(&Restorer, &Chosen) -> Result<Pid>;
+/// What is done before the task is created.
+type Choose = fn(&Restorer, &Chosen) -> Result<()>;
 
-/// The first is what the others are compared with.
-const WAYS: [(&str, Way); 7] = [
-    ("clone", |_, _| clone_task(&[])),
-    ("ioctl, clone", |r, chosen| {
-        set_and_clone(r, chosen, calls::set)
+/// A way of creating a task with chosen pids.
+struct Way {
+    name: &'static str,
+    choose: Choose,
+    set_tid: bool,
+}
+
+const fn by(name: &'static str, choose: Choose) -> Way {
+    Way {
+        name,
+        choose,
+        set_tid: false,
+    }
+}
+
+/// The first chooses nothing: it is what the others are compared with.
+const WAYS: [Way; 7] = [
+    by("clone", |_, _| Ok(())),
+    by("ioctl, clone", |r, chosen| set(r, chosen, calls::set)),
+    by("C reference's ioctl, clone", |r, chosen| {
+        set(r, chosen, calls::set_by_reference)
     }),
-    ("C reference's ioctl, clone", |r, chosen| {
-        set_and_clone(r, chosen, calls::set_by_reference)
-    }),
-    ("clone3(set_tid)", |_, chosen| clone_task(&chosen.pids)),
-    ("helpers on pipes, clone", by_pipes),
-    ("helpers on futexes, clone", by_futexes),
-    ("setns, fork, write, wait; clone", from_outside),
+    Way {
+        name: "clone3(set_tid)",
+        choose: |_, _| Ok(()),
+        set_tid: true,
+    },
+    by("helpers on pipes, clone", by_pipes),
+    by("helpers on futexes, clone", by_futexes),
+    by("setns, fork, write, wait; clone", from_outside),
 ];
 
 /// Every way makes its task by this call. Pids are of the innermost level first.
@@ -99,9 +119,11 @@ fn clone_task(set_tid: &[pid_t]) -> Result<Pid> {
     }
 }
 
-fn set_and_clone(r: &Restorer, chosen: &Chosen, set: Set) -> Result<Pid> {
-    set(&r.nest.namespaces[chosen.pids.len() - 1], &chosen.vector)?;
-    clone_task(&[])
+fn set(r: &Restorer, chosen: &Chosen, set: Set) -> Result<()> {
+    Ok(set(
+        &r.nest.namespaces[chosen.pids.len() - 1],
+        &chosen.vector,
+    )?)
 }
 
 /// A process in a namespace that writes what it reads from a pipe to its ns_last_pid.
@@ -131,14 +153,14 @@ impl PipedHelper {
     }
 }
 
-fn by_pipes(r: &Restorer, chosen: &Chosen) -> Result<Pid> {
+fn by_pipes(r: &Restorer, chosen: &Chosen) -> Result<()> {
     let depth = chosen.pids.len() - 1;
     for (helper, text) in r.piped.iter().zip(chosen.texts[..depth].iter().rev()) {
         (&helper.requests).write_all(text.as_bytes())?;
         (&helper.replies).read_exact(&mut [0])?;
     }
     r.own_last_pid.write_at(chosen.texts[depth].as_bytes(), 0)?;
-    clone_task(&[])
+    Ok(())
 }
 
 /// What the restorer and a helper on futexes have in common; that of level 0 is for the replies.
@@ -209,7 +231,7 @@ fn futex_helper(
 }
 
 /// All helpers are woken at once, and only the last one wakes the restorer.
-fn by_futexes(r: &Restorer, chosen: &Chosen) -> Result<Pid> {
+fn by_futexes(r: &Restorer, chosen: &Chosen) -> Result<()> {
     let depth = chosen.pids.len() - 1;
     let missing = &r.shared[0].word;
     missing.store(depth as u32, SeqCst);
@@ -232,11 +254,11 @@ fn by_futexes(r: &Restorer, chosen: &Chosen) -> Result<Pid> {
             left => futex_wait(missing, left),
         }
     }
-    clone_task(&[])
+    Ok(())
 }
 
 /// From below upward: a process that writes for a level takes a pid on every level above.
-fn from_outside(r: &Restorer, chosen: &Chosen) -> Result<Pid> {
+fn from_outside(r: &Restorer, chosen: &Chosen) -> Result<()> {
     let depth = chosen.pids.len() - 1;
     for level in (1..=depth).rev() {
         write_from_inside(
@@ -247,8 +269,7 @@ fn from_outside(r: &Restorer, chosen: &Chosen) -> Result<Pid> {
         )?;
     }
     r.own_last_pid.write_at(chosen.texts[depth].as_bytes(), 0)?;
-    r.nest.enter(depth)?;
-    clone_task(&[])
+    r.nest.enter(depth)
 }
 
 /// Has a process of a namespace write to its ns_last_pid, and waits for its end.
@@ -340,7 +361,13 @@ fn scheduled() -> Result<[i64; 2]> {
 }
 
 /// What one task took: the clock, context switches, wakeups.
-fn round(restorer: &Restorer, way: Way, chosen: &Chosen, icount: bool) -> Result<[i64; 3]> {
+fn round(restorer: &Restorer, way: &Way, chosen: &Chosen, icount: bool) -> Result<[i64; 3]> {
+    // The kernel finishes what the task before left behind, such as RCU callbacks; and the stack, of which that
+    // one had a copy, is faulted in: otherwise what a way costs depends on the pages that it happens to touch.
+    thread::sleep(Duration::from_millis(10));
+    hint::black_box([1_u8; 1 << 15]);
+
+    let set_tid: &[pid_t] = if way.set_tid { &chosen.pids } else { &[] };
     let mut took = [0; 3];
     let mut part = |work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
         let before = if icount { [0; 2] } else { scheduled()? };
@@ -354,13 +381,14 @@ fn round(restorer: &Restorer, way: Way, chosen: &Chosen, icount: bool) -> Result
     };
     let mut pid = Pid::from_raw(0);
     part(&mut || {
-        pid = way(restorer, chosen)?;
+        (way.choose)(restorer, chosen)?;
+        pid = clone_task(set_tid)?;
         waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
         Ok(())
     })?;
     let pids = pids_of(pid)?;
     part(&mut || Ok(waitpid(pid, None).map(drop)?))?;
-    if !ptr::fn_addr_eq(way, WAYS[0].1) {
+    if way.name != WAYS[0].name {
         ensure!(
             pids == chosen.pids,
             "pids {pids:?}, chosen were {:?}",
@@ -385,17 +413,17 @@ pub fn measure(rounds: usize, icount: bool) -> Result<Vec<Figure>> {
         let mut samples = vec![Vec::new(); WAYS.len()];
         for number in 0..rounds {
             let chosen = Chosen::new(depth, number);
-            // What comes before leaves work behind for what comes next: each round has an order of its own.
+            // What comes before can tell on what comes next: each round has an order of its own.
             let mut order: Vec<usize> = (0..WAYS.len()).collect();
             orders.shuffle(&mut order);
             for way in order {
-                let (name, create) = WAYS[way];
+                let (way, samples) = (&WAYS[way], &mut samples[way]);
                 restorer.nest.enter(depth)?;
-                let took = round(&restorer, create, &chosen, icount);
-                samples[way].push(took.with_context(|| format!("{name}, depth {depth}"))?);
+                let took = round(&restorer, way, &chosen, icount);
+                samples.push(took.with_context(|| format!("{}, depth {depth}", way.name))?);
             }
         }
-        for (way, (name, _)) in WAYS.iter().enumerate() {
+        for (way, Way { name, .. }) in WAYS.iter().enumerate() {
             let column = |which: usize| -> Vec<i64> {
                 samples[way].iter().map(|took| took[which]).collect()
             };
