@@ -2,13 +2,10 @@
 
 //! What a call allocates, as the allocator itself counts.
 
-use crate::{
-    calls, figure,
-    nest::{DEPTHS, Nest},
-    tasks::Chosen,
-};
+use crate::{DEPTHS, calls, figure, tasks::Chosen};
 use anyhow::{Context, Result, ensure};
 use bench::Figure;
+use nest::Nest;
 use std::fs;
 
 /// How many calls are counted together.

@@ -3,13 +3,12 @@
 //! The calls alone.
 
 use crate::{
-    figure,
-    nest::{DEPTHS, Nest},
-    now,
+    DEPTHS, figure, now,
     tasks::{self, Chosen, own_last_pid},
 };
 use anyhow::{Result, ensure};
 use bench::Figure;
+use nest::Nest;
 use nix::errno::Errno;
 use ns_last_pid::{LastPids, PidNamespace, raw};
 use std::{

@@ -5,7 +5,6 @@
 
 mod allocations;
 mod calls;
-mod nest;
 mod tasks;
 
 use anyhow::Result;
@@ -13,6 +12,9 @@ use bench::{Figure, quartiles};
 use clap::{Parser, ValueEnum};
 use nix::time::{ClockId, clock_gettime};
 use std::io;
+
+/// The depths that are measured.
+const DEPTHS: [usize; 7] = [0, 1, 2, 4, 8, 16, 31];
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Group {

@@ -3,14 +3,14 @@
 //! Tasks with chosen pids, by every way there is.
 
 use crate::{
+    DEPTHS,
     calls::{self, Set},
-    figure,
-    nest::{DEPTHS, Nest},
-    now,
+    figure, now,
 };
 use anyhow::{Context, Result, ensure};
 use bench::{Figure, quartiles};
 use libc::{c_long, clone_args, pid_t};
+use nest::Nest;
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},

@@ -15,9 +15,6 @@ use std::{
     process::exit,
 };
 
-/// The depths that are measured.
-pub const DEPTHS: [usize; 7] = [0, 1, 2, 4, 8, 16, 31];
-
 /// The restorer's own pid namespace and those below it, each with an init that does nothing.
 pub struct Nest {
     /// The first is the restorer's own.
