@@ -6,40 +6,77 @@ use anyhow::{Context, Result, bail};
 use nix::{
     fcntl::readlink,
     sched::{CloneFlags, setns, unshare},
-    sys::wait::waitpid,
-    unistd::{ForkResult, Pid, fork},
+    sys::{
+        prctl::set_dumpable,
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, Pid, Uid, fork, getegid, geteuid, setresuid},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{PidfdFlags, pidfd_open},
 };
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{PipeReader, PipeWriter, Read, Write, pipe},
     process::exit,
 };
+
+/// What a level below the restorer's own is like.
+#[derive(Clone, Copy, Default)]
+pub struct Level {
+    /// Owned by a new user namespace, which this user creates; without, by the same as its parent.
+    pub owner: Option<u32>,
+    /// The kernel's own choice without.
+    pub pid_max: Option<i32>,
+}
+
+impl Level {
+    pub fn with_pid_max(pid_max: i32) -> Self {
+        Self {
+            owner: None,
+            pid_max: Some(pid_max),
+        }
+    }
+}
 
 /// The restorer's own pid namespace and those below it, each with an init that does nothing.
 pub struct Nest {
     /// The first is the restorer's own.
     pub namespaces: Vec<File>,
-    init: Pid,
-    end: Option<PipeWriter>,
+    /// Their pids in the restorer's namespace, which has none itself: the first is that of depth 1.
+    pub inits: Vec<Pid>,
+    child: Pid,
+    /// The end of what they wait for, when the restorer dies as well.
+    end: PipeWriter,
 }
 
 impl Nest {
     pub fn new(depth: usize) -> Result<Self> {
+        Self::of(&vec![Level::default(); depth])
+    }
+
+    /// One namespace for each of `levels`, the outermost first.
+    pub fn of(levels: &[Level]) -> Result<Self> {
+        let depth = levels.len();
         let (mut ready, told) = pipe()?;
         let (ended, end) = pipe()?;
         let mut namespaces = vec![File::open("/proc/self/ns/pid")?];
         // SAFETY: This process has one thread.
-        let init = match unsafe { fork() }? {
+        let child = match unsafe { fork() }? {
             ForkResult::Child => {
                 drop((ready, end));
-                exit(descend(depth, told, ended).is_err().into());
+                exit(failed(keep(levels, told, ended)));
             }
             ForkResult::Parent { child } => child,
         };
         drop((told, ended));
         let mut pids = String::new();
         ready.read_to_string(&mut pids)?;
+        let mut inits = Vec::new();
         for pid in pids.lines() {
+            inits.push(Pid::from_raw(pid.parse()?));
             namespaces.push(File::open(format!("/proc/{pid}/ns/pid"))?);
         }
         if namespaces.len() != depth + 1 {
@@ -47,8 +84,9 @@ impl Nest {
         }
         Ok(Self {
             namespaces,
-            init,
-            end: Some(end),
+            inits,
+            child,
+            end,
         })
     }
 
@@ -56,31 +94,94 @@ impl Nest {
     pub fn enter(&self, depth: usize) -> Result<()> {
         setns(&self.namespaces[depth], CloneFlags::CLONE_NEWPID).context("setns")
     }
+
+    /// Ends the namespace `depth` levels down and those below it. They stay open.
+    pub fn end(&self, depth: usize) -> Result<()> {
+        let init = self.inits[depth - 1];
+        kill(init, Signal::SIGKILL)?;
+        await_end(init)
+    }
 }
 
 impl Drop for Nest {
     fn drop(&mut self) {
-        drop(self.end.take());
-        // Its exit status says nothing that is not known.
-        let _ = waitpid(self.init, None);
+        // That of depth 1 takes all below it along. How they end says nothing.
+        if !self.inits.is_empty() {
+            let _ = self.end(1);
+        }
+        // To close it would not do: nests made later have inherited it.
+        let _ = self.end.write_all(b".");
+        let _ = waitpid(self.child, None);
     }
 }
 
-/// Every process of the chain tells its pid, as /proc has it, once it is an init, and waits for the end.
-fn descend(depth: usize, mut told: PipeWriter, mut ended: PipeReader) -> Result<()> {
-    if depth > 0 {
-        unshare(CloneFlags::CLONE_NEWPID)?;
-        // SAFETY: This process has one thread.
-        match unsafe { fork() }? {
-            ForkResult::Child => {
-                let pid = readlink("/proc/self")?.into_string();
-                writeln!(told, "{}", pid.unwrap_or_default())?;
-                exit(descend(depth - 1, told, ended).is_err().into());
-            }
-            ForkResult::Parent { .. } => {}
-        }
-    }
-    drop(told);
-    ended.read_to_end(&mut Vec::new())?;
+/// Waits until this process, which need not be a child, has ended.
+pub fn await_end(pid: Pid) -> Result<()> {
+    let pid = rustix::process::Pid::from_raw(pid.as_raw()).context("no pid")?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?;
     Ok(())
+}
+
+/// Creates the levels, and keeps the first init, should it die, from being reaped before the end.
+fn keep(levels: &[Level], told: PipeWriter, ended: PipeReader) -> Result<()> {
+    let (init, mut ended) = create(levels, told, ended)?;
+    let _ = ended.read(&mut [0])?;
+    if let Some(init) = init {
+        waitpid(init, None)?;
+    }
+    Ok(())
+}
+
+/// Creates the first of `levels`, whose init creates the next. Returns that init.
+fn create(
+    levels: &[Level],
+    told: PipeWriter,
+    ended: PipeReader,
+) -> Result<(Option<Pid>, PipeReader)> {
+    let [level, below @ ..] = levels else {
+        return Ok((None, ended));
+    };
+    if let Some(owner) = level.owner {
+        unshare_user(owner)?;
+    }
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    // SAFETY: This process has one thread.
+    match unsafe { fork() }? {
+        ForkResult::Child => exit(failed(init(level, below, told, ended))),
+        ForkResult::Parent { child } => Ok((Some(child), ended)),
+    }
+}
+
+/// Tells its pid, as /proc has it, and waits for the end.
+fn init(level: &Level, below: &[Level], mut told: PipeWriter, ended: PipeReader) -> Result<()> {
+    if let Some(pid_max) = level.pid_max {
+        fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())?;
+    }
+    let pid = readlink("/proc/self")?.into_string();
+    writeln!(told, "{}", pid.unwrap_or_default())?;
+    let (_, mut ended) = create(below, told, ended)?;
+    let _ = ended.read(&mut [0])?;
+    Ok(())
+}
+
+/// Enters a new user namespace that `owner` creates, and is root there.
+fn unshare_user(owner: u32) -> Result<()> {
+    let uid = Uid::from_raw(owner);
+    setresuid(uid, uid, uid)?;
+    // Another user's /proc/self is root's, unless it may be dumped.
+    set_dumpable(true)?;
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    Ok(())
+}
+
+fn failed(result: Result<()>) -> i32 {
+    if let Err(error) = &result {
+        eprintln!("nest: {error:#}");
+    }
+    result.is_err().into()
 }
