@@ -2,42 +2,17 @@
 
 //! `src/` is the series' Rust code as it stands in the kernel tree. The module of it that does not
 //! depend on the kernel is compiled here once more and compared with a description of the grammar
-//! that is not ours: a regular expression, and the standard library's own number parser.
+//! that is not ours (`described.rs`). `fuzz/` does the same with texts that coverage leads to.
 
 #![cfg(test)]
 
+mod described;
 #[path = "src/last_pid_vec.rs"]
 mod last_pid_vec;
 
-use last_pid_vec::{LastPidVec, Malformed, LEVELS_MAX};
+use described::assert_as_described;
+use last_pid_vec::{LastPidVec, LEVELS_MAX};
 use proptest::prelude::*;
-use regex::bytes::Regex;
-use std::sync::LazyLock;
-
-/// What `text` means by the documentation of the ioctl.
-fn described(text: &[u8]) -> Option<Vec<i32>> {
-    static GRAMMAR: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?-u)\A([0-9]+(?::[0-9]+){0,32})\x00?\z").unwrap());
-
-    let vector = GRAMMAR.captures(text)?.get(1)?;
-    let vector = std::str::from_utf8(vector.as_bytes()).unwrap();
-    vector
-        .split(':')
-        .map(|number| number.parse().ok())
-        .collect()
-}
-
-fn assert_as_described(text: &[u8]) {
-    let parsed = LastPidVec::parse(text);
-    match described(text) {
-        Some(last_pids) => assert_eq!(
-            parsed.as_ref().map(LastPidVec::as_slice),
-            Ok(last_pids.as_slice()),
-            "{text:?}"
-        ),
-        None => assert_eq!(parsed, Err(Malformed), "{text:?}"),
-    }
-}
 
 /// Calls `f` with every string over `alphabet` of up to `len` bytes.
 fn for_each_string(alphabet: &[u8], len: usize, f: &mut impl FnMut(&[u8])) {

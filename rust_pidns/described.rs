@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The grammar by others' means: a regular expression, and the standard library's own number parser.
+
+use crate::last_pid_vec::{self, LastPidVec, Malformed};
+use regex::bytes::Regex;
+use std::sync::LazyLock;
+
+/// What `text` means by the documentation of the ioctl.
+fn described(text: &[u8]) -> Option<Vec<i32>> {
+    static GRAMMAR: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?-u)\A([0-9]+(?::[0-9]+){0,32})\x00?\z").unwrap());
+
+    let vector = GRAMMAR.captures(text)?.get(1)?;
+    let vector = std::str::from_utf8(vector.as_bytes()).unwrap();
+    vector
+        .split(':')
+        .map(|number| number.parse().ok())
+        .collect()
+}
+
+/// The parser takes `text` for what it is, and formatting brings that back.
+pub fn assert_as_described(text: &[u8]) {
+    let parsed = LastPidVec::parse(text);
+    let Some(last_pids) = described(text) else {
+        assert_eq!(parsed, Err(Malformed), "{text:?}");
+        return;
+    };
+    let parsed = parsed.as_ref().map(LastPidVec::as_slice);
+    assert_eq!(parsed, Ok(last_pids.as_slice()), "{text:?}");
+
+    let mut formatted = String::new();
+    last_pid_vec::format(last_pids.iter().copied(), &mut formatted).unwrap();
+    assert_eq!(described(formatted.as_bytes()), Some(last_pids), "{text:?}");
+}
