@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Calls: most of them near one that succeeds, some far from it.
+
+use super::memory::{Area, Memory, NOWHERE};
+use crate::model::{Call, Caller, Model, Target};
+use fastrand::Rng;
+use ns_last_pid::{LEVELS_MAX, raw};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    Full,
+    NoneEffective,
+    CheckpointRestore,
+    SysAdmin,
+    AllButThese,
+    OtherUser,
+}
+
+impl Privilege {
+    pub fn caller(self) -> Caller {
+        Caller {
+            uid: match self {
+                Privilege::OtherUser => OTHER_USER,
+                _ => 0,
+            },
+            capable: matches!(
+                self,
+                Privilege::Full | Privilege::CheckpointRestore | Privilege::SysAdmin
+            ),
+        }
+    }
+}
+
+pub const OTHER_USER: u32 = 1000;
+
+/// A byte of the text that another thread changes to and fro.
+#[derive(Clone, Copy)]
+pub struct Rewritten {
+    pub offset: usize,
+    pub bytes: [u8; 2],
+}
+
+pub struct Made {
+    pub call: Call,
+    pub privilege: Privilege,
+    /// Which stack of namespaces shows what the call did.
+    pub nest: usize,
+    pub rewritten: Option<Rewritten>,
+    /// By a system call of 32 bits.
+    pub compat: bool,
+}
+
+/// What there is to choose from.
+pub struct Choice {
+    /// The places in the model of a nest's namespaces, level 0 first.
+    pub nests: Vec<Vec<usize>>,
+    pub others: usize,
+}
+
+pub fn make(rng: &mut Rng, choice: &Choice, model: &Model, memory: &mut Memory) -> Made {
+    let nest = rng.usize(..choice.nests.len());
+    let levels = &choice.nests[nest];
+    let namespace = match rng.u8(..4) {
+        0 => levels[levels.len() - 1],
+        _ => levels[rng.usize(..levels.len())],
+    };
+    let target = match rng.u8(..100) {
+        0 => Target::Other(rng.usize(..choice.others)),
+        _ => Target::Pid(namespace),
+    };
+    let privilege = match rng.u8(..100) {
+        0..80 => Privilege::Full,
+        80..86 => Privilege::NoneEffective,
+        86..90 => Privilege::CheckpointRestore,
+        90..93 => Privilege::SysAdmin,
+        93..96 => Privilege::AllButThese,
+        _ => Privilege::OtherUser,
+    };
+    let caller = privilege.caller();
+    let cmd = command(rng);
+
+    let mut rewritten = None;
+    let req = match rng.u8(..100) {
+        0..74 => raw::PIDNS_REQ_SET_LAST_PID_VEC,
+        74..97 => raw::PIDNS_REQ_GET_LAST_PID_VEC,
+        97 => 0,
+        98 => rng.u32(3..8),
+        _ => rng.u32(..),
+    };
+    let (data_size, data) = match req {
+        raw::PIDNS_REQ_GET_LAST_PID_VEC => {
+            let exact = model.text(namespace, caller).len() as u32 + 1;
+            let size = match rng.u8(..16) {
+                0..6 => raw::PIDNS_LAST_PID_VEC_MAX,
+                6..9 => exact,
+                9..12 => (exact + 3).saturating_sub(rng.u32(..7)),
+                12 => rng.u32(..16),
+                13 => raw::PIDNS_LAST_PID_VEC_MAX + 1,
+                14 => u32::MAX - rng.u32(..2),
+                _ => rng.u32(..600),
+            };
+            let end = if rng.bool() { exact } else { size };
+            let place = place(rng, Area::Data, end.min(4096) as usize);
+            (size, place.address)
+        }
+        _ => {
+            let mut text = text(rng, model, namespace);
+            let size = data_size(rng, &mut text);
+            let end = match rng.u8(..4) {
+                0 => text.len(),
+                _ => size.min(4096) as usize,
+            };
+            let place = place(rng, Area::Data, end);
+            if let Some(offset) = place.offset {
+                memory.put(Area::Data, offset, &text);
+                let seen = text
+                    .len()
+                    .min(size as usize)
+                    .min(Area::Data.size() - offset);
+                if seen > 0 && rng.u8(..100) == 0 {
+                    let at = rng.usize(..seen);
+                    rewritten = Some(Rewritten {
+                        offset: offset + at,
+                        bytes: [text[at], telling_byte(rng)],
+                    });
+                }
+            }
+            (size, place.address)
+        }
+    };
+
+    let mut arg = Vec::new();
+    arg.extend(req.to_ne_bytes());
+    arg.extend(data_size.to_ne_bytes());
+    arg.extend(data.to_ne_bytes());
+    if rng.u8(..64) == 0 {
+        // It does not point to the program's own memory.
+        let junk = [rng.u64(..) & !0xfffc, rng.u64(..) | 1 << 63];
+        arg = junk.into_iter().flat_map(u64::to_ne_bytes).collect();
+        if rng.bool() {
+            arg[..4].copy_from_slice(&rng.u32(1..3).to_ne_bytes());
+        }
+    }
+    let size = crate::model::size_of_struct(cmd) as usize;
+    let place = match rng.u8(..4) {
+        0 => place(rng, Area::Args, size),
+        _ => Place::inside(rng, Area::Args, size.max(arg.len()), true),
+    };
+    if let Some(offset) = place.offset {
+        if size > arg.len() && rng.bool() {
+            // The last of them does not belong to the struct any more.
+            let byte = rng.usize(arg.len()..=size);
+            if offset + byte < Area::Args.size() {
+                memory.put(Area::Args, offset + byte, &[rng.u8(1..)]);
+            }
+        }
+        memory.put(Area::Args, offset, &arg);
+    }
+    let compat = rng.u8(..8) == 0;
+    Made {
+        call: Call {
+            target,
+            caller,
+            cmd,
+            arg: match compat {
+                true => place.address & u64::from(u32::MAX),
+                false => place.address,
+            },
+        },
+        privilege,
+        nest,
+        rewritten,
+        compat,
+    }
+}
+
+fn command(rng: &mut Rng) -> u32 {
+    let plain = raw::NS_SPECIFIC_IOC;
+    let with_size = |size: u32| plain & !(0x3fff << 16) | size << 16;
+    let with_dir = |dir: u32| plain & !(3 << 30) | dir << 30;
+    match rng.u8(..100) {
+        0 => with_size(rng.u32(..16)),
+        1 => with_dir([0, 2, 3][rng.usize(..3)]),
+        2 | 3 => with_size(rng.u32(17..64)),
+        4 => with_size(rng.u32(64..=0x3fff)),
+        5 => with_size([24, 32, 4095, 4096, 4097, 8192, 0x3fff][rng.usize(..7)]),
+        _ => plain,
+    }
+}
+
+struct Place {
+    address: u64,
+    /// In the area, unless the address is nowhere.
+    offset: Option<usize>,
+}
+
+impl Place {
+    fn at(area: Area, offset: usize, writable: bool) -> Self {
+        Place {
+            address: area.address(writable, offset),
+            offset: Some(offset),
+        }
+    }
+
+    fn inside(rng: &mut Rng, area: Area, length: usize, writable: bool) -> Self {
+        let offset = rng.usize(..=area.size() - length);
+        let aligned = if rng.bool() { offset & !7 } else { offset };
+        Place::at(area, aligned, writable)
+    }
+}
+
+/// For something of `length` bytes.
+fn place(rng: &mut Rng, area: Area, length: usize) -> Place {
+    let end = area.size() - length;
+    match rng.u8(..100) {
+        0..78 => Place::inside(rng, area, length, true),
+        78..86 => Place::at(area, end, true),
+        86..89 => Place::inside(rng, area, length, false),
+        89..91 => Place::at(area, end, false),
+        91..95 => Place::at(area, area.size() - rng.usize(..=length), rng.u8(..4) != 0),
+        _ => {
+            let address = NOWHERE[rng.usize(..NOWHERE.len())];
+            Place {
+                address,
+                offset: None,
+            }
+        }
+    }
+}
+
+/// Characters that a parser might let pass, or that stand beside those that it should.
+fn telling_byte(rng: &mut Rng) -> u8 {
+    match rng.u8(..4) {
+        0 => rng.u8(..),
+        1 => rng.u8(b'0'..=b'9'),
+        _ => b"+- \t\n\r\0:;/.,xXaA_%\x0b\x80\xb0"[rng.usize(..21)],
+    }
+}
+
+fn valid_number(rng: &mut Rng, pid_max: i32) -> String {
+    let number = match rng.u8(..12) {
+        0 => pid_max,
+        1 => pid_max - rng.i32(0..4),
+        2 => rng.i32(0..3),
+        3 => rng.i32(298..303).min(pid_max),
+        4..8 => rng.i32(0..2000).min(pid_max),
+        _ => rng.i32(0..=pid_max),
+    };
+    let zeros = match rng.u8(..16) {
+        0 => rng.usize(..6),
+        _ => 0,
+    };
+    format!("{}{number}", "0".repeat(zeros))
+}
+
+fn large_number(rng: &mut Rng, pid_max: i32) -> String {
+    let bound = match rng.u8(..8) {
+        0..4 => return (i64::from(pid_max) + 1 + rng.i64(0..3)).to_string(),
+        4 => i32::MAX as u128,
+        5 => u32::MAX as u128,
+        6 => i64::MAX as u128,
+        _ => u64::MAX as u128,
+    };
+    match rng.u8(..4) {
+        // What is left of it in fewer bits is valid.
+        0 => bound + 1 + rng.u128(..300),
+        1 => rng.u128(bound..),
+        _ => bound + 2 - rng.u128(..4),
+    }
+    .to_string()
+}
+
+fn text(rng: &mut Rng, model: &Model, namespace: usize) -> Vec<u8> {
+    let pid_max: Vec<_> = model
+        .upward(namespace)
+        .map(|at| model.namespaces[at].pid_max)
+        .collect();
+    let levels = pid_max.len();
+    let count = match rng.u8(..32) {
+        0 => levels + 1,
+        1 => rng.usize(1..=LEVELS_MAX + 1),
+        2..12 => levels,
+        12..20 => 1,
+        _ => rng.usize(1..=levels),
+    };
+    let mut numbers: Vec<_> = (0..count)
+        .map(|level| valid_number(rng, pid_max.get(level).copied().unwrap_or(400)))
+        .collect();
+    let at = rng.usize(..count);
+    let mut defect = Vec::new();
+    match rng.u8(..100) {
+        0..70 => {}
+        70..76 => numbers[at] = large_number(rng, pid_max.get(at).copied().unwrap_or(400)),
+        76..79 => numbers[at].clear(),
+        79 => numbers.insert(0, String::new()),
+        80 => numbers.push(String::new()),
+        81 => {
+            let more = LEVELS_MAX + 1 + rng.usize(..3) - count.min(LEVELS_MAX);
+            numbers.extend(vec!["1".into(); more]);
+        }
+        82..85 => {
+            let size = raw::PIDNS_LAST_PID_VEC_MAX as usize - 1 + rng.usize(..3);
+            let missing = size.saturating_sub(numbers.join(":").len());
+            numbers[at].insert_str(0, &"0".repeat(missing));
+        }
+        85 => return (0..rng.usize(..64)).map(|_| rng.u8(..)).collect(),
+        86 => return (0..rng.usize(..64)).map(|_| telling_byte(rng)).collect(),
+        87..90 => defect.push(telling_byte(rng)),
+        90 => numbers[at].insert(
+            0,
+            *rng.choice(&['+', '-', ' ', '\n', '\t', '\0'])
+                .unwrap_or(&' '),
+        ),
+        91 => numbers[at].push(*rng.choice(&[' ', '\n', 'a', '\0', '.']).unwrap_or(&' ')),
+        92 => numbers[at].insert_str(0, "0x"),
+        _ => {}
+    }
+    let mut text = numbers.join(":").into_bytes();
+    for byte in defect {
+        match rng.bool() {
+            true => text.insert(rng.usize(..=text.len()), byte),
+            false => {
+                let at = rng.usize(..text.len().max(1));
+                if let Some(place) = text.get_mut(at) {
+                    *place = byte;
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Which size to tell of `text`, to which NULs may be added.
+fn data_size(rng: &mut Rng, text: &mut Vec<u8>) -> u32 {
+    let length = text.len() as u32;
+    match rng.u8(..100) {
+        0..84 => length,
+        84..91 => {
+            text.push(0);
+            length + 1
+        }
+        91 => {
+            text.extend([0, 0]);
+            length + 2
+        }
+        92..95 => rng.u32(..=length),
+        95 => length + rng.u32(1..16),
+        96 => raw::PIDNS_LAST_PID_VEC_MAX,
+        97 => raw::PIDNS_LAST_PID_VEC_MAX + 1,
+        98 => *rng.choice(&[0, u32::MAX, 1 << 31, 4096]).unwrap_or(&0),
+        _ => rng.u32(..),
+    }
+}

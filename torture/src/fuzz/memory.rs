@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The memory that the requests point into: two areas, each mapped once to write and once to read only, with memory
+//! that cannot be read before and after them. What they should hold is known without looking.
+
+use anyhow::Result;
+use nix::{
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    },
+    unistd::ftruncate,
+};
+use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull, slice};
+
+const PAGE: usize = 4096;
+/// Where 32 bits reach.
+const BASE: usize = 0x2000_0000;
+const PAGES: usize = 18;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// Texts and buffers. Filled with [`FILL`].
+    Data,
+    /// Structs. Filled with zeros.
+    Args,
+}
+
+pub const FILL: u8 = 0xa5;
+
+impl Area {
+    pub const fn size(self) -> usize {
+        match self {
+            Area::Data => 2 * PAGE,
+            Area::Args => 5 * PAGE,
+        }
+    }
+
+    const fn file_offset(self) -> usize {
+        match self {
+            Area::Data => 0,
+            Area::Args => Area::Data.size(),
+        }
+    }
+
+    const fn fill(self) -> u8 {
+        match self {
+            Area::Data => FILL,
+            Area::Args => 0,
+        }
+    }
+
+    pub const fn address(self, writable: bool, offset: usize) -> u64 {
+        let page = match (self, writable) {
+            (Area::Data, true) => 1,
+            (Area::Data, false) => 4,
+            (Area::Args, true) => 7,
+            (Area::Args, false) => 13,
+        };
+        (BASE + page * PAGE + offset) as u64
+    }
+}
+
+const FILE_SIZE: usize = Area::Data.size() + Area::Args.size();
+const VIEWS: [(Area, bool); 4] = [
+    (Area::Data, true),
+    (Area::Data, false),
+    (Area::Args, true),
+    (Area::Args, false),
+];
+
+/// Addresses with nothing to read, one of them in every kind of place.
+pub const NOWHERE: [u64; 18] = [
+    0,
+    1,
+    16,
+    0x5000,
+    BASE as u64,
+    Area::Data.address(true, Area::Data.size()),
+    Area::Data.address(false, Area::Data.size()),
+    Area::Args.address(true, Area::Args.size()),
+    // As far as 32 bits can tell, it is mapped.
+    Area::Data.address(true, 64) | 1 << 32,
+    0x7fff_ffff_eff8,
+    0x7fff_ffff_f000,
+    0x8000_0000_0000,
+    0xffff_8880_0000_0000,
+    0xffff_ffff_8100_0000,
+    0xffff_ffff_ff60_0000,
+    0xffff_ffff_ffff_f000,
+    0xffff_ffff_ffff_fff0,
+    u64::MAX,
+];
+
+pub struct Memory {
+    image: Vec<u8>,
+    dirty: Vec<(Area, usize, usize)>,
+}
+
+impl Memory {
+    pub fn new() -> Result<Self> {
+        let file = memfd_create("fuzz", MFdFlags::empty())?;
+        ftruncate(&file, FILE_SIZE as i64)?;
+        let at = |address: usize| NonZeroUsize::new(address);
+        let pages = |count: usize| NonZeroUsize::new(count * PAGE).unwrap_or(NonZeroUsize::MIN);
+        let (none, fixed) = (ProtFlags::PROT_NONE, MapFlags::MAP_FIXED);
+        let free = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: Nothing that is there is replaced.
+        unsafe { mmap_anonymous(at(BASE), pages(PAGES + 1), none, free) }?;
+        for (area, writable) in VIEWS {
+            let prot = match writable {
+                true => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                false => ProtFlags::PROT_READ,
+            };
+            let (place, size) = (
+                area.address(writable, 0) as usize,
+                pages(area.size() / PAGE),
+            );
+            let offset = area.file_offset() as i64;
+            // SAFETY: It replaces a part of what was mapped above, to which no references exist.
+            unsafe {
+                mmap(
+                    at(place),
+                    size,
+                    prot,
+                    fixed | MapFlags::MAP_SHARED,
+                    &file,
+                    offset,
+                )
+            }?;
+        }
+        // Behind the texts there is nothing; behind the others, memory that may not be touched.
+        let hole = Area::Data.address(true, Area::Data.size()) as *mut c_void;
+        if let Some(hole) = NonNull::new(hole) {
+            // SAFETY: There are no references to this page of what was mapped above.
+            unsafe { munmap(hole, PAGE) }?;
+        }
+        let mut memory = Memory {
+            image: vec![0; FILE_SIZE],
+            dirty: Vec::new(),
+        };
+        memory.put(Area::Data, 0, &[FILL; Area::Data.size()]);
+        Ok(memory)
+    }
+
+    /// Writes `bytes`, as many of them as lie in the area.
+    pub fn put(&mut self, area: Area, offset: usize, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(area.size() - offset)];
+        let place = area.address(true, offset) as *mut u8;
+        // SAFETY: It is within the writable view, to which references exist only while `self` is borrowed.
+        unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        self.image[area.file_offset() + offset..][..bytes.len()].copy_from_slice(bytes);
+        self.dirty.push((area, offset, bytes.len()));
+    }
+
+    /// As it was at first.
+    pub fn clear(&mut self) {
+        for (area, offset, length) in std::mem::take(&mut self.dirty) {
+            let fill = [area.fill(); 1024];
+            for start in (0..length).step_by(fill.len()) {
+                self.put(
+                    area,
+                    offset + start,
+                    &fill[..fill.len().min(length - start)],
+                );
+            }
+        }
+        self.dirty.clear();
+    }
+
+    /// Whether it holds what it should.
+    pub fn is_intact(&self, area: Area) -> bool {
+        let place = area.address(true, 0) as *const u8;
+        // SAFETY: It is the writable view, and nobody writes there while `self` is borrowed.
+        let bytes = unsafe { slice::from_raw_parts(place, area.size()) };
+        bytes == &self.image[area.file_offset()..][..area.size()]
+    }
+
+    fn find(&self, address: u64, length: usize, write: bool) -> Option<(Area, usize)> {
+        VIEWS.into_iter().find_map(|(area, writable)| {
+            let offset = address.checked_sub(area.address(writable, 0))? as usize;
+            let inside = offset < area.size() && length <= area.size() - offset;
+            (inside && (writable || !write)).then_some((area, offset))
+        })
+    }
+
+    /// What the kernel reads there.
+    pub fn read(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let (area, offset) = self.find(address, length, false)?;
+        Some(&self.image[area.file_offset() + offset..][..length])
+    }
+
+    pub fn is_writable(&self, address: u64, length: usize) -> bool {
+        self.find(address, length, true).is_some()
+    }
+
+    /// The kernel should have written `bytes` there. Returns what was there before.
+    pub fn written(&mut self, address: u64, bytes: &[u8]) -> Vec<u8> {
+        let Some((area, offset)) = self.find(address, bytes.len(), true) else {
+            return Vec::new();
+        };
+        self.dirty.push((area, offset, bytes.len()));
+        let place = &mut self.image[area.file_offset() + offset..][..bytes.len()];
+        let before = place.to_vec();
+        place.copy_from_slice(bytes);
+        before
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What NS_SPECIFIC_IOC survives, run as root in a guest that does nothing else.
+
+mod absent;
+mod call;
+mod faults;
+mod fuzz;
+mod model;
+mod race;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Parser)]
+enum Command {
+    /// Random calls, each compared with a model of what it returns and leaves behind
+    Fuzz(fuzz::Args),
+    /// Restorers, forkers and dying namespaces at the same time
+    Race(race::Args),
+    /// Every point at which the kernel can be made to fail within a call
+    Faults,
+    /// A kernel without the ioctl: ENOTTY from every type of namespace
+    Absent,
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Fuzz(args) => fuzz::run(&args),
+        Command::Race(args) => race::run(&args),
+        Command::Faults => faults::run(),
+        Command::Absent => absent::run(),
+    }
+}

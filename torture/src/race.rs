@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Restorers, forkers and dying namespaces at the same time.
+
+mod disturbed;
+mod dying;
+mod held;
+mod last;
+mod quiet;
+mod shared;
+mod task;
+mod undisturbed;
+
+use crate::call;
+use anyhow::{Result, bail, ensure};
+use fastrand::Rng;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use shared::{Race, Shared};
+use std::{
+    fs,
+    io::{PipeReader, Read, pipe},
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// How long
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// Of what is chosen at random; how the tasks interleave is another matter
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// What a worker may take from the word to stop to its end.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// More are only the consequences of the first ones.
+const FAILURES_MAX: usize = 20;
+
+pub fn run(args: &Args) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(|| Rng::new().u64(..));
+    println!("race: {} s, --seed {seed}", args.seconds);
+    // Orphans come here, where the end looks for them.
+    prctl::set_child_subreaper(true)?;
+    let shared = Shared::new()?;
+
+    // Before the pipe of failures, so that its end means that all workers and their tasks are gone.
+    let undisturbed = undisturbed::Undisturbed::new(shared)?;
+    let disturbed = disturbed::Disturbed::new()?;
+    let quiet = quiet::Quiet::new()?;
+
+    let (told, failures) = pipe()?;
+    let mut race = Race::new(shared, failures, seed);
+    undisturbed.start(&mut race)?;
+    disturbed.start(&mut race)?;
+    quiet.start(&mut race)?;
+    dying::start(&mut race)?;
+    last::start(&mut race)?;
+    held::start(&mut race)?;
+    let workers = race.workers();
+
+    let mut failed = listen(told, shared, Duration::from_secs(args.seconds), &workers)?;
+    for (name, pid) in workers {
+        match waitpid(pid, None)? {
+            WaitStatus::Exited(_, 0) => {}
+            status => failed += tell(format_args!("{name}: ended with {status:?}")),
+        }
+    }
+    for nest in [&undisturbed.nest, &disturbed.nest, &quiet.nest] {
+        for level in &nest.namespaces {
+            if let Err(errno) = call::get(level) {
+                failed += tell(format_args!(
+                    "at the end: GET of a living namespace: {errno}"
+                ));
+            }
+        }
+    }
+    drop((undisturbed, disturbed, quiet));
+    match waitpid(None, None) {
+        Err(Errno::ECHILD) => {}
+        stray => failed += tell(format_args!("at the end: a stray task: {stray:?}")),
+    }
+
+    println!();
+    for (what, count) in shared.counts() {
+        println!("{count:>9}  {what}");
+        if count == 0 {
+            failed += tell(format_args!("{what}: never happened"));
+        }
+    }
+    println!("race: {} s, --seed {seed}, {failed} failures", args.seconds);
+    ensure!(failed == 0, "{failed} failures");
+    Ok(())
+}
+
+fn tell(failure: std::fmt::Arguments) -> usize {
+    println!("FAILED: {failure}");
+    1
+}
+
+/// Tells the failures as they come, stops the workers when the time is over, and returns how many failures there were
+/// once the last task is gone.
+fn listen(
+    mut told: PipeReader,
+    shared: &Shared,
+    time: Duration,
+    workers: &[(&str, Pid)],
+) -> Result<usize> {
+    let start = Instant::now();
+    let mut failed = 0;
+    let mut text = [0; 1 << 16];
+    loop {
+        let end = if shared.running() { time } else { time + GRACE };
+        let left = end.saturating_sub(start.elapsed());
+        let timeout = PollTimeout::try_from(left.min(Duration::from_secs(60)))?;
+        if poll(&mut [PollFd::new(told.as_fd(), PollFlags::POLLIN)], timeout)? > 0 {
+            // A failure is one write, and a pipe keeps it whole.
+            let length = told.read(&mut text)?;
+            if length == 0 {
+                return Ok(failed);
+            }
+            for failure in String::from_utf8_lossy(&text[..length]).lines() {
+                failed += tell(format_args!("{failure}"));
+            }
+            if failed >= FAILURES_MAX {
+                shared.stop();
+            }
+        } else if !left.is_zero() {
+            continue;
+        } else if shared.running() {
+            shared.stop();
+        } else {
+            failed += tell(format_args!("no end within {} s", GRACE.as_secs()));
+            for (name, pid) in workers {
+                let stack = fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default();
+                println!("  {name}: process {pid}\n{stack}");
+                kill(*pid, Signal::SIGKILL).ok();
+            }
+            bail!("{failed} failures");
+        }
+    }
+}

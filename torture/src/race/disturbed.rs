@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest without any lock. What remains true
+//! is that no two living tasks have the same pid in one namespace, and that every number is within its bounds.
+
+use super::{
+    shared::{Count, Race},
+    task::{self, Held, Kept},
+};
+use crate::call::{self, vector};
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+use nest::{Level, Nest};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns, unshare},
+};
+use std::{
+    fs::{self, File},
+    io,
+    sync::atomic::{AtomicI32, Ordering::SeqCst},
+};
+
+const DEPTH: usize = 4;
+
+/// Of levels 1 to `DEPTH` at most. That of the even ones moves between this and `PID_MAX_MIN`.
+const PID_MAX: [i32; DEPTH] = [600, 500, 450, 420];
+
+/// Room enough for all tasks after a wrap to 300.
+const PID_MAX_MIN: i32 = 400;
+
+/// More than level 0 has, too.
+const PIDS: usize = 1 << 16;
+
+/// Which living task has a pid, by its pid at level 0. It claims its pids when it has them and gives them back before it
+/// ends, so that a claim is always shorter than the life of the pid.
+pub struct Claims([[AtomicI32; PIDS]; DEPTH + 1]);
+
+impl Claims {
+    fn claim(&self, race: &Race, pids: &[i32]) {
+        for (level, &pid) in pids.iter().enumerate() {
+            if level > 0 && !(1..PID_MAX[level - 1]).contains(&pid) {
+                race.fail(format_args!(
+                    "2 disturbed: pid {pid} at level {level}, out of bounds (pids {pids:?})"
+                ));
+            }
+            let before = self.0[level][pid as usize].swap(pids[0], SeqCst);
+            if before != 0 {
+                race.fail(format_args!(
+                    "2 disturbed: pid {pid} at level {level} belongs to two living tasks, {before} and {} at level 0 \
+                     (pids {pids:?})",
+                    pids[0]
+                ));
+            }
+        }
+        race.count(Count::Claimed);
+    }
+
+    fn give_back(&self, pids: &[i32]) {
+        for (level, &pid) in pids.iter().enumerate() {
+            // Two have it: that has been told.
+            let _ = self.0[level][pid as usize].compare_exchange(pids[0], 0, SeqCst, SeqCst);
+        }
+    }
+}
+
+pub struct Disturbed {
+    pub nest: Nest,
+}
+
+impl Disturbed {
+    pub fn new() -> Result<Self> {
+        let nest = Nest::of(&PID_MAX.map(Level::with_pid_max))?;
+        Ok(Self { nest })
+    }
+
+    pub fn start(&self, race: &mut Race) -> Result<()> {
+        // They live as long as their namespaces.
+        for init in &self.nest.inits {
+            let pids = task::pids_of(&init.to_string());
+            race.shared.claims.claim(race, &pids);
+        }
+        race.work("restorer", |race, rng| self.create(race, rng, 0, true))?;
+        race.work("restorer in 2", |race, rng| {
+            self.inside(race, 2, |race| self.create(race, rng, 2, true))
+        })?;
+        race.work("forker", |race, rng| self.create(race, rng, 0, false))?;
+        race.work("forker in 1", |race, rng| {
+            self.inside(race, 1, |race| self.create(race, rng, 1, false))
+        })?;
+        race.work("setns", |race, rng| self.enter(race, rng))?;
+        race.work("unshare", |race, rng| self.unshare(race, rng))?;
+        race.call("sysctls in 2", |race, rng| {
+            self.inside(race, 2, |race| self.write(race, rng, 2))
+        })?;
+        race.call("sysctls in 4", |race, rng| {
+            self.inside(race, 4, |race| self.write(race, rng, 4))
+        })?;
+        race.call("ns_last_pid in 3", |race, rng| {
+            self.inside(race, 3, |race| self.write(race, rng, 3))
+        })?;
+        Ok(())
+    }
+
+    /// Does a worker's work in the nest.
+    fn inside(
+        &self,
+        race: &Race,
+        level: usize,
+        work: impl FnOnce(&Race) -> Result<()>,
+    ) -> Result<()> {
+        self.nest.enter(level)?;
+        let task = task::create(|| race.run("inside", || claimed(race, || work(race))))?;
+        Ok(task::reap(task)?)
+    }
+
+    /// A restorer that looks after nobody, or a task that only forks.
+    fn create(&self, race: &Race, mut rng: Rng, base: usize, restorer: bool) -> Result<()> {
+        let mut kept = Kept::default();
+        while race.running() {
+            kept.make_room(&mut rng)?;
+            let level = rng.usize(base.max(1)..=DEPTH);
+            let mut want = None;
+            if restorer {
+                want = self.set(race, &mut rng, level);
+                self.get(race, level);
+            }
+            self.nest.enter(level)?;
+            kept.keep(hold(race, level, want, || ())?);
+        }
+        Ok(kept.end()?)
+    }
+
+    /// Returns which last pids it has set, from level 1 downward, if they reach up to there.
+    fn set(&self, race: &Race, rng: &mut Rng, level: usize) -> Option<Vec<i32>> {
+        let top = rng.usize(1..=level);
+        // Few numbers, so that restorers want the same.
+        let mut numbers: Vec<i32> = (top..=level)
+            .rev()
+            .map(|level| match rng.u8(..4) {
+                0 => rng.i32(0..=PID_MAX[level - 1]),
+                1 => rng.i32(PID_MAX_MIN - 2..=PID_MAX_MIN),
+                _ => rng.i32(300..320),
+            })
+            .collect();
+        let text = vector(&numbers);
+        // A number above the lowest pid_max of a level where it moves may be refused.
+        let may_fail = (top..=level)
+            .rev()
+            .zip(&numbers)
+            .any(|(level, &n)| level % 2 == 0 && n > PID_MAX_MIN);
+        match call::set(&self.nest.namespaces[level], &text) {
+            Ok(()) => race.count(Count::DisturbedSet),
+            Err(Errno::EINVAL) if may_fail => {
+                race.count(Count::DisturbedRefused);
+                return None;
+            }
+            Err(errno) => {
+                race.fail(format_args!(
+                    "2 disturbed: SET {text} through level {level}: {errno}"
+                ));
+                return None;
+            }
+        }
+        numbers.reverse();
+        (top == 1).then_some(numbers)
+    }
+
+    fn get(&self, race: &Race, level: usize) {
+        let got = call::get(&self.nest.namespaces[level]);
+        let fits = |got: &[i32]| {
+            got.len() == level + 1
+                && got
+                    .iter()
+                    .zip(PID_MAX[..level].iter().rev())
+                    .all(|(got, max)| (0..=*max).contains(got))
+        };
+        match got {
+            Ok(got) if fits(&got) => race.count(Count::DisturbedGet),
+            got => race.fail(format_args!(
+                "2 disturbed: GET through level {level}: {got:?}"
+            )),
+        }
+    }
+
+    /// Enters all levels in turn, and its own again.
+    fn enter(&self, race: &Race, mut rng: Rng) -> Result<()> {
+        while race.running() {
+            let level = rng.usize(1..=DEPTH);
+            self.nest.enter(level)?;
+            let between = rng.usize(level..=DEPTH);
+            let task = hold(race, level, None, || {
+                race.run("setns", || {
+                    // From there only downward, and back to its own.
+                    let up = setns(&self.nest.namespaces[level - 1], CloneFlags::CLONE_NEWPID);
+                    ensure!(up == Err(Errno::EINVAL), "6: setns upward: {up:?}");
+                    self.nest.enter(between)?;
+                    hold(race, between, None, || ())?.end()?;
+                    self.nest.enter(level)?;
+                    hold(race, level, None, || ())?.end()?;
+                    race.count(Count::Entered);
+                    Ok(())
+                });
+            })?;
+            self.nest.enter(0)?;
+            task.end()?;
+        }
+        Ok(())
+    }
+
+    /// Makes namespaces of its own below all levels in turn, while the vectors above them move.
+    fn unshare(&self, race: &Race, mut rng: Rng) -> Result<()> {
+        while race.running() {
+            let level = rng.usize(0..=DEPTH);
+            let user = rng.bool();
+            let last_pid = rng.i32(1..1000);
+            self.nest.enter(level)?;
+            let task = hold(race, level, None, || {
+                race.run("unshare", || unshared(race, level, user, last_pid));
+            })?;
+            task.end()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the sysctls of the namespace that this task is in.
+    fn write(&self, race: &Race, mut rng: Rng, level: usize) -> Result<()> {
+        let moves = level.is_multiple_of(2);
+        let lowest_max = if moves {
+            PID_MAX_MIN
+        } else {
+            PID_MAX[level - 1]
+        };
+        while race.running() {
+            if moves && rng.u8(..4) == 0 {
+                let pid_max = rng.i32(PID_MAX_MIN..=PID_MAX[level - 1]);
+                fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())?;
+                race.count(Count::PidMaxWritten);
+            }
+            let last_pid = rng.i32(290..=PID_MAX[level - 1] + 5);
+            match fs::write("/proc/sys/kernel/ns_last_pid", last_pid.to_string()) {
+                Ok(()) if last_pid <= PID_MAX[level - 1] => race.count(Count::LastPidWritten),
+                Err(error)
+                    if error.kind() == io::ErrorKind::InvalidInput && last_pid > lowest_max =>
+                {
+                    race.count(Count::LastPidRefused);
+                }
+                result => race.fail(format_args!(
+                    "7: {last_pid} to ns_last_pid at level {level}: {result:?}"
+                )),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Claims this task's pids for as long as `work` takes.
+fn claimed(race: &Race, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let pids = task::pids();
+    race.shared.claims.claim(race, &pids);
+    let done = work();
+    race.shared.claims.give_back(&pids);
+    done
+}
+
+/// Forks a task that must be at `level`, and that claims its pids until it is let go.
+fn hold(
+    race: &Race,
+    level: usize,
+    last_pids: Option<Vec<i32>>,
+    work: impl FnOnce(),
+) -> Result<Held> {
+    let task = task::create(|| {
+        race.run("held", || {
+            let pids = task::pids();
+            ensure!(
+                pids.len() == level + 1,
+                "pids {pids:?} of a task at level {level}"
+            );
+            if let Some(last_pids) = last_pids {
+                let wanted = last_pids.iter().map(|last_pid| last_pid + 1);
+                if !wanted.eq(pids[1..].iter().copied()) {
+                    race.count(Count::Collided);
+                }
+            }
+            claimed(race, || {
+                work();
+                Held::stop();
+                Ok(())
+            })
+        });
+    })?;
+    Ok(Held::new(task))
+}
+
+/// In a task at `level`.
+fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> {
+    let own = File::open("/proc/self/ns/pid")?;
+    let mut flags = CloneFlags::CLONE_NEWPID;
+    flags.set(CloneFlags::CLONE_NEWUSER, user);
+    unshare(flags)?;
+    let ns = File::open("/proc/self/ns/pid_for_children")?;
+    let early = call::set(&ns, last_pid.to_string());
+    ensure!(
+        early == Err(Errno::EINVAL),
+        "6: SET before there is an init: {early:?}"
+    );
+    let ensure_pid = move |want: i32| {
+        let pids = task::pids();
+        if pids.len() != level + 2 || pids.last() != Some(&want) {
+            race.fail(format_args!(
+                "6 unshare: below level {level}: expected the pid {want}, got the pids {pids:?}"
+            ));
+        }
+    };
+    let init = task::init(|| ensure_pid(1))?;
+    call::set(&ns, last_pid.to_string())?;
+    if user {
+        let above = call::set(&ns, format!("{}:300", last_pid + 7));
+        ensure!(
+            above == Err(Errno::EPERM),
+            "6: SET above an own user namespace: {above:?}"
+        );
+        let got = call::get(&ns);
+        ensure!(
+            got == Ok(vec![last_pid]),
+            "6: GET in an own user namespace: {got:?}, not {last_pid}"
+        );
+    } else {
+        let got = call::get(&ns)?;
+        ensure!(
+            got.len() == level + 2 && got[0] == last_pid,
+            "6: GET: {got:?}, not {last_pid}"
+        );
+    }
+    task::hold(|| ensure_pid(last_pid + 1), || ())?.end()?;
+    task::kill_init(init)?;
+    let late = call::set(&ns, "1");
+    ensure!(
+        late == Err(Errno::EINVAL),
+        "6: SET after the init has died: {late:?}"
+    );
+    if user {
+        race.count(Count::UserUnshared);
+    } else {
+        // Not with a user namespace of its own, in which it has no say over the old one.
+        setns(own, CloneFlags::CLONE_NEWPID)?;
+        hold(race, level, None, || ())?.end()?;
+        race.count(Count::Unshared);
+    }
+    Ok(())
+}

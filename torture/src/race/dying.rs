@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The init of a namespace dies while others set, read and fork there: calls succeed or return EINVAL, and EINVAL from
+//! the first time on; what has levels that live besides leaves those alone.
+
+use super::{
+    shared::{Calls, Count, Race},
+    task,
+};
+use crate::call::{self, vector};
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+use nest::Nest;
+use nix::{errno::Errno, sys::wait::waitpid};
+use std::{
+    io::{PipeWriter, pipe},
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread::yield_now,
+};
+
+const DEPTH: usize = 3;
+
+/// Calls that others make before the init is killed, at most, and after.
+const CALLS: usize = 300;
+
+/// About the one namespace that dies at a time.
+pub struct Deaths {
+    calls: Calls,
+    /// The init was seen to be dead.
+    dead: AtomicBool,
+}
+
+pub fn start(race: &mut Race) -> Result<()> {
+    race.work("dying", |race, mut rng| {
+        while race.running() {
+            die(race, &mut rng)?;
+        }
+        Ok(())
+    })
+}
+
+fn die(race: &Race, rng: &mut Rng) -> Result<()> {
+    let deaths = &race.shared.deaths;
+    let nest = Nest::new(DEPTH)?;
+    let (heard, bell) = pipe()?;
+    deaths.dead.store(false, SeqCst);
+    deaths.calls.end(false);
+    let victim = rng.usize(1..=DEPTH);
+    let last_pids = (1..=DEPTH).map(|_| rng.i32(100..1000)).collect::<Vec<_>>();
+
+    let callers = (0..2).map(|_| {
+        let rng = rng.fork();
+        task::create(|| race.run("dying calls", || call(race, &nest, victim, rng, &bell)))
+    });
+    let mut tasks = callers.collect::<nix::Result<Vec<_>>>()?;
+    tasks.push(task::create(|| {
+        race.run("dying fork", || fork(race, &nest))
+    })?);
+
+    deaths.calls.wait(&heard, rng.usize(..CALLS))?;
+    nest.end(victim)?;
+    deaths.dead.store(true, SeqCst);
+    race.count(Count::Killed);
+    deaths.calls.wait(&heard, CALLS)?;
+    deaths.calls.end(true);
+    for task in tasks {
+        task::reap(task)?;
+    }
+
+    // Nobody else is there: what lives has the last pids that it is given, whatever the dead and the living get.
+    for level in 1..victim {
+        call::set(&nest.namespaces[level], vector(&last_pids[..level]))?;
+        for _ in 0..8 {
+            let lowest = rng.usize(victim..=DEPTH);
+            let text = vector(&vec![rng.i32(2000..3000); lowest - rng.usize(..level)]);
+            let set = call::set(&nest.namespaces[lowest], &text);
+            let got = call::get(&nest.namespaces[level])?;
+            if set == Err(Errno::EINVAL) && got[..level] == last_pids[..level] {
+                race.count(Count::Unmoved);
+            } else {
+                race.fail(format_args!(
+                    "4 dying: SET {text} through level {lowest}, dead from {victim}: {set:?}; GET through level {level}: \
+                     expected {:?}, got {got:?}",
+                    &last_pids[..level]
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets and reads, until it is over.
+fn call(race: &Race, nest: &Nest, victim: usize, mut rng: Rng, bell: &PipeWriter) -> Result<()> {
+    task::give_way();
+    let deaths = &race.shared.deaths;
+    // By the level of the file descriptor and the number of levels.
+    let mut refused = [[false; DEPTH + 1]; DEPTH + 1];
+    while !deaths.calls.over() {
+        let level = rng.usize(1..=DEPTH);
+        let (what, levels, result) = if rng.bool() {
+            let levels = rng.usize(1..=level);
+            let text = vector(&vec![rng.i32(100..1000); levels]);
+            let dead = deaths.dead.load(SeqCst);
+            (
+                format!("SET {text}"),
+                levels,
+                (
+                    dead,
+                    call::set(&nest.namespaces[level], text).map(|()| level + 1),
+                ),
+            )
+        } else {
+            let dead = deaths.dead.load(SeqCst);
+            (
+                "GET".into(),
+                1,
+                (
+                    dead,
+                    call::get(&nest.namespaces[level]).map(|got| got.len()),
+                ),
+            )
+        };
+        deaths.calls.made(bell);
+        let (dead, answer) = result;
+        let get = what == "GET";
+        // A GET stops at a dead level above, but never returns less than its own.
+        let complete =
+            answer == Ok(level + 1) || (get && level > victim && matches!(answer, Ok(1..=DEPTH)));
+        let refused = &mut refused[level][levels];
+        let fits = match answer {
+            Ok(_) => complete && !(*refused || (dead && level >= victim)),
+            Err(Errno::EINVAL) => level >= victim,
+            Err(_) => false,
+        };
+        if !fits {
+            race.fail(format_args!(
+                "4 dying: {what} through level {level}, init {victim} killed, {}, {}: {answer:?} levels",
+                if dead { "and dead before" } else { "and maybe dead" },
+                if *refused { "refused before" } else { "never refused before" }
+            ));
+        }
+        *refused |= answer.is_err();
+        race.count(match (get, answer) {
+            (true, Ok(_)) => Count::DyingGet,
+            (true, Err(_)) => Count::DeadGet,
+            (false, Ok(_)) => Count::DyingSet,
+            (false, Err(_)) => Count::DeadSet,
+        });
+    }
+    Ok(())
+}
+
+/// Forks at the lowest level, until it is over.
+fn fork(race: &Race, nest: &Nest) -> Result<()> {
+    let deaths = &race.shared.deaths;
+    nest.enter(DEPTH)?;
+    let mut refused = false;
+    while !deaths.calls.over() {
+        let dead = deaths.dead.load(SeqCst);
+        match task::create(|| ()) {
+            Ok(task) => {
+                // Its own end, or its namespace's, which would wait for this.
+                waitpid(task, None)?;
+                ensure!(!dead && !refused, "4: fork in a dead namespace");
+                race.count(Count::DyingFork);
+            }
+            Err(Errno::ENOMEM) => {
+                refused = true;
+                race.count(Count::DeadFork);
+                yield_now();
+            }
+            Err(errno) => ensure!(false, "4: fork in a namespace that dies: {errno}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What all processes of the race share.
+
+use super::{
+    disturbed::Claims, dying::Deaths, held::Answer, last::Published, task, undisturbed::Model,
+};
+use anyhow::Result;
+use fastrand::Rng;
+use nix::{
+    sys::{
+        mman::{MapFlags, ProtFlags, mmap_anonymous},
+        prctl,
+    },
+    unistd::Pid,
+};
+use std::{
+    ffi::CString,
+    fmt::Display,
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    num::NonZeroUsize,
+    sync::atomic::{
+        AtomicBool, AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
+
+macro_rules! counts {
+    ($($name:ident = $what:literal,)*) => {
+        /// What was done or checked. All of it has to happen.
+        #[derive(Clone, Copy)]
+        pub enum Count {
+            $($name,)*
+        }
+
+        const COUNTS: &[&str] = &[$($what,)*];
+    };
+}
+
+counts! {
+    Exact = "1 undisturbed: tasks, each with exactly the pids that follow on every level",
+    ExactSet = "1 … of them after a SET",
+    ExactGet = "1 … GETs under the lock, equal to the model",
+    ExactWrap = "1 … pids that came after a wrap at pid_max",
+    ExactOccupied = "1 … pids that came after one or more that were in use",
+    Malformed = "1 failing meanwhile: SETs of malformed text",
+    AbovePidMax = "1 … above pid_max, at an upper level only",
+    NoSuchLevel = "1 … of more levels than there are",
+    Unreadable = "1 … from memory that ends too early",
+    Dead = "1 … through a dead namespace below",
+    Unborn = "1 … through a namespace below that has no init yet",
+    UnknownRequest = "1 … of a request that is not known",
+    OwnerOnly = "1 … without the capability at an upper level only",
+    Incapable = "1 … without any capability",
+    BadGet = "1 … GETs with a short or unwritable buffer",
+    OwnerGet = "1 GETs that end where the capability does",
+    FreeGet = "1 GETs without the lock, within bounds",
+    Claimed = "2 disturbed: tasks, no two alive with one pid",
+    Collided = "2 … of them with a pid other than SET had asked for",
+    DisturbedSet = "2 … SETs that succeeded",
+    DisturbedRefused = "2 … SETs refused, above a pid_max that moved",
+    DisturbedGet = "2 … GETs within bounds",
+    QuietSet = "3 atomic: SETs of all levels at once",
+    QuietRefused = "3 … SETs refused, never seen",
+    QuietGet = "3 … GETs, never of two vectors",
+    Lockstep = "3 … tasks with the same pid on all levels, next to SETs",
+    LockstepSet = "3 … SETs next to forks",
+    LockstepGet = "3 … GETs next to both, the same on all levels",
+    Killed = "4 dying: namespaces whose init was killed",
+    DyingSet = "4 … SETs before",
+    DyingGet = "4 … GETs before",
+    DyingFork = "4 … forks before",
+    DeadSet = "4 … SETs refused after",
+    DeadGet = "4 … GETs refused after",
+    DeadFork = "4 … forks refused after",
+    Unmoved = "4 … SETs of dead and living levels that left the living one alone",
+    Born = "5 last reference: namespaces made, the first task of which had pid 1",
+    LastUnborn = "5 … calls before there was an init",
+    LastAlive = "5 … calls that succeeded",
+    LastDead = "5 … calls after the init had died",
+    LastClosed = "5 … calls after the file descriptor was closed",
+    AcrossClose = "5 … calls that ran while it was closed, and came back with a result",
+    Parents = "5 … calls through NS_GET_PARENT of a namespace that vanishes",
+    ParentsGone = "5 … of them when it was dead or closed",
+    Vanishing = "5 … calls through /proc/PID/ns/pid of one that vanishes",
+    VanishingGone = "5 … of them when it was dead or gone",
+    HeldAlive = "5 … SETs held up while their file descriptor was closed: they succeed",
+    HeldBorn = "5 … SETs held up from before there was an init: they succeed",
+    HeldDead = "5 … SETs held up until nothing but they held the namespace: EINVAL",
+    HeldGet = "5 … GETs held up, with or without what they have read",
+    Entered = "6 coming and going: tasks that entered by setns, at the right level",
+    Unshared = "6 … unshare of the pid namespace: its own last pid, next to the others'",
+    UserUnshared = "6 … unshare of user and pid namespace: own level settable, none above",
+    LastPidWritten = "7 sysctls: writes to ns_last_pid",
+    LastPidRefused = "7 … writes to ns_last_pid refused, above pid_max",
+    PidMaxWritten = "7 … writes to pid_max",
+}
+
+/// Zeroed is what all of it begins as.
+pub struct Shared {
+    stopped: AtomicBool,
+    counts: [AtomicU64; COUNTS.len()],
+    pub model: Model,
+    pub claims: Claims,
+    pub deaths: Deaths,
+    pub published: [Published; 2],
+    pub answer: Answer,
+}
+
+impl Shared {
+    pub fn new() -> Result<&'static Self> {
+        let size = NonZeroUsize::new(size_of::<Self>()).unwrap_or(NonZeroUsize::MIN);
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: A new mapping is nobody else's.
+        let memory = unsafe { mmap_anonymous(None, size, prot, MapFlags::MAP_SHARED) }?;
+        // SAFETY: The mapping is page-aligned, large enough, never unmapped, and zeroed, which is a valid value of what
+        // consists of atomic integers. It is only ever borrowed immutably.
+        Ok(unsafe { memory.cast().as_ref() })
+    }
+
+    pub fn running(&self) -> bool {
+        !self.stopped.load(Relaxed)
+    }
+
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        let counts = self.counts.iter().map(|count| count.load(Relaxed));
+        COUNTS.iter().copied().zip(counts)
+    }
+
+    pub fn count(&self, what: Count) {
+        self.counts[what as usize].fetch_add(1, Relaxed);
+    }
+}
+
+/// How many calls were made, for one who waits for them.
+pub struct Calls {
+    made: AtomicUsize,
+    /// Zero while nobody waits.
+    wanted: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Calls {
+    pub fn made(&self, mut bell: &PipeWriter) {
+        let made = self.made.fetch_add(1, SeqCst) + 1;
+        let wanted = self.wanted.load(SeqCst);
+        if wanted != 0 && made >= wanted && self.wanted.swap(0, SeqCst) != 0 {
+            let _ = bell.write_all(b".");
+        }
+    }
+
+    /// Waits until so many more calls were made.
+    pub fn wait(&self, mut bell: &PipeReader, calls: usize) -> io::Result<()> {
+        self.wanted
+            .store(self.made.load(SeqCst) + calls + 1, SeqCst);
+        bell.read_exact(&mut [0])
+    }
+
+    pub fn over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
+    pub fn end(&self, over: bool) {
+        self.over.store(over, SeqCst);
+    }
+}
+
+/// What a worker needs.
+pub struct Race {
+    pub shared: &'static Shared,
+    failures: PipeWriter,
+    seed: u64,
+    workers: Vec<(&'static str, Pid)>,
+}
+
+impl Race {
+    pub fn new(shared: &'static Shared, failures: PipeWriter, seed: u64) -> Self {
+        Self {
+            shared,
+            failures,
+            seed,
+            workers: Vec::new(),
+        }
+    }
+
+    /// Starts a worker, with random numbers of its own.
+    pub fn work(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&Race, Rng) -> Result<()>,
+    ) -> Result<()> {
+        let rng = Rng::with_seed(self.seed.wrapping_add(self.workers.len() as u64));
+        let pid = task::create(|| self.run(name, || work(self, rng)))?;
+        self.workers.push((name, pid));
+        Ok(())
+    }
+
+    /// Starts a worker that only makes calls.
+    pub fn call(
+        &mut self,
+        name: &'static str,
+        call: impl FnOnce(&Race, Rng) -> Result<()>,
+    ) -> Result<()> {
+        self.work(name, |race, rng| {
+            task::give_way();
+            call(race, rng)
+        })
+    }
+
+    /// Does a task's work, and tells its error as a failure.
+    pub fn run(&self, name: &str, work: impl FnOnce() -> Result<()>) {
+        // The kernel's reports name the task.
+        let _ = prctl::set_name(&CString::new(name).unwrap_or_default());
+        if let Err(error) = work() {
+            self.fail(format_args!("{name}: {error:#}"));
+        }
+    }
+
+    /// Ends what the tasks' parent needs to hear the last of them.
+    pub fn workers(self) -> Vec<(&'static str, Pid)> {
+        self.workers
+    }
+
+    pub fn running(&self) -> bool {
+        self.shared.running()
+    }
+
+    pub fn count(&self, what: Count) {
+        self.shared.count(what);
+    }
+
+    pub fn fail(&self, failure: impl Display) {
+        // Shorter than PIPE_BUF, and so written at once. Who does not read it has failed already.
+        let _ = (&self.failures).write_all(format!("{failure}\n").as_bytes());
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Tasks, and what their pids are.
+
+use fastrand::Rng;
+use nix::{
+    Result,
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill, raise},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, pause},
+};
+use std::{
+    fs,
+    io::{self, Read, Write, pipe},
+    process::exit,
+};
+
+/// Forks a task that does `work` and ends, at the latest with its parent.
+pub fn create(work: impl FnOnce()) -> Result<Pid> {
+    // SAFETY: No process of this program has more than one thread.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            // Fails never.
+            let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+            work();
+            exit(0)
+        }
+        ForkResult::Parent { child } => Ok(child),
+    }
+}
+
+/// A task that has done a first part, and is stopped until it is let go.
+pub struct Held(Pid);
+
+/// Forks a task that does `first`, stops, and does `then` when it is let go.
+pub fn hold(first: impl FnOnce(), then: impl FnOnce()) -> Result<Held> {
+    let task = create(|| {
+        first();
+        Held::stop();
+        then();
+    })?;
+    Ok(Held(task))
+}
+
+impl Held {
+    /// A task that calls [`Self::stop`] and then ends.
+    pub fn new(task: Pid) -> Self {
+        Self(task)
+    }
+
+    /// Stops this task until it is let go.
+    pub fn stop() {
+        let _ = raise(Signal::SIGSTOP);
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Waits for the end of the first part.
+    pub fn stopped(&self) -> Result<()> {
+        match waitid(
+            Id::Pid(self.0),
+            WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
+        )? {
+            WaitStatus::Stopped(..) => Ok(()),
+            _ => Err(Errno::ESRCH),
+        }
+    }
+
+    /// Lets it go, and waits until it has ended. It has its pids until it is reaped.
+    pub fn let_go(&self) -> Result<()> {
+        self.stopped()?;
+        kill(self.0, Signal::SIGCONT)?;
+        waitid(Id::Pid(self.0), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).map(drop)
+    }
+
+    /// Lets it go and reaps it.
+    pub fn end(self) -> Result<()> {
+        self.let_go()?;
+        self.reap()
+    }
+
+    /// Fails with ESRCH if it came to another end than its own.
+    pub fn reap(self) -> Result<()> {
+        reap(self.0)
+    }
+}
+
+/// The tasks that a worker keeps alive: not more than a few.
+#[derive(Default)]
+pub struct Kept(Vec<Held>);
+
+impl Kept {
+    const MAX: usize = 6;
+
+    /// Makes room for another one; now and then for more.
+    pub fn make_room(&mut self, rng: &mut Rng) -> Result<()> {
+        while self.0.len() == Self::MAX || (!self.0.is_empty() && rng.u8(..4) == 0) {
+            self.0.swap_remove(rng.usize(..self.0.len())).end()?;
+        }
+        Ok(())
+    }
+
+    pub fn keep(&mut self, task: Held) {
+        self.0.push(task);
+    }
+
+    pub fn end(self) -> Result<()> {
+        self.0.into_iter().try_for_each(Held::end)
+    }
+}
+
+/// Forks the first task of a namespace, which does `work` and then waits to be killed. It cannot stop itself.
+pub fn init(work: impl FnOnce()) -> io::Result<Pid> {
+    let (mut done, told) = pipe()?;
+    let task = create(|| {
+        work();
+        let _ = (&told).write_all(b".");
+        loop {
+            pause();
+        }
+    })?;
+    drop(told);
+    done.read_exact(&mut [0])?;
+    Ok(task)
+}
+
+/// Kills and reaps an init. Everybody in its namespace must have been reaped, or be a child of one who is there.
+pub fn kill_init(init: Pid) -> Result<()> {
+    kill(init, Signal::SIGKILL)?;
+    match waitpid(init, None)? {
+        WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+/// Leaves the CPU to those who create tasks: calls are made in between, and still outnumber them.
+pub fn give_way() {
+    // It may always have less.
+    let _ = rustix::process::nice(10);
+}
+
+pub fn reap(task: Pid) -> Result<()> {
+    match waitpid(task, None)? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+/// The pids of this task, from level 0 downward.
+pub fn pids() -> Vec<i32> {
+    pids_of("self")
+}
+
+pub fn pids_of(task: &str) -> Vec<i32> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
