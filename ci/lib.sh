@@ -117,6 +117,7 @@ series_key() {
 	cat "${list[@]}" | sha256sum | cut -d' ' -f1
 }
 
+# For another architecture, ARCH is in the environment.
 kmake() {
 	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER=$project KBUILD_BUILD_HOST=$project "$@"
@@ -172,18 +173,30 @@ source_of() {
 	fi
 }
 
+# fragments CONFIG: the files it consists of. What is called small-… stands on small, all else on base.
+fragments() {
+	local first=base
+	[[ $1 != small* ]] || first=small
+	echo "$root/ci/configs/$first.config"
+	[ "$1" = $first ] || echo "$root/ci/configs/$1.config"
+}
+
+compilers() {
+	clang --version
+	rustc --version
+	bindgen --version
+}
+
 # What a build depends on: the tree, the configuration, the compilers.
 build_key() {
 	{
 		git -C "$(source_of "$1" "$2")" rev-parse HEAD
-		cat "$root/ci/configs/base.config" "$root/ci/configs/$2.config"
-		clang --version
-		rustc --version
-		bindgen --version
+		fragments "$2" | xargs -d '\n' cat
+		compilers
 	} | sha256sum | cut -d' ' -f1
 }
 
-# make_config SRC OUT FRAGMENT…: OUT/.config.new, through a folder of its own: the .config of the last build stays whole.
+# make_config SRC OUT FILE…: OUT/.config.new, through a folder of its own: the .config of the last build stays whole.
 make_config() {
 	local src=$1 out=$2 new=$2/config.new
 	shift 2
@@ -196,12 +209,11 @@ make_config() {
 	rm -rf "$new"
 }
 
-# configure KERNEL CONFIG OUT: fails by name when a symbol that was asked for did not survive.
+# configure KERNEL CONFIG OUT [SRC]: fails by name when a symbol that was asked for did not survive.
 configure() {
 	local src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
-	src=$(source_of "$1" "$2")
-	fragments=("$root/ci/configs/base.config")
-	[ "$2" = base ] || fragments+=("$root/ci/configs/$2.config")
+	src=${4:-$(source_of "$1" "$2")}
+	mapfile -t fragments < <(fragments "$2")
 	mkdir -p "$out" "$logs"
 	step "config: Linux $1, $2" "$log" make_config "$src" "$out" "${fragments[@]}"
 	while read -r line; do
