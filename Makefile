@@ -3,7 +3,8 @@
 
 help:
 	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
-	@echo 'make test       every check: make check, then build, boot and test both kernels (what CI runs)'
+	@echo 'make test       make check, then build, boot and test both kernels, and one that debugs (what CI runs)'
+	@echo 'make test-full  make test, then fuzzing, races, architectures and each patch by itself (hours; resumes)'
 	@echo 'make check      the checks that need no kernel build (under two minutes)'
 	@echo 'make shell      an interactive shell in the virtual machine'
 	@echo 'make demo-criu  restore with CRIU into pid namespaces that are in use'
@@ -18,6 +19,8 @@ vm:
 	@ci/main
 test:
 	@ci/test
+test-full:
+	@ci/test-full
 check:
 	@ci/check
 shell:
@@ -31,4 +34,4 @@ tree:
 export:
 	@ci/export
 
-.PHONY: help vm test check shell demo-criu bench tree export
+.PHONY: help vm test test-full check shell demo-criu bench tree export
