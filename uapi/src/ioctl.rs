@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The system calls on namespace file descriptors that no library makes: all `unsafe` of the crate.
+//! The ioctls on namespace file descriptors that no library has. All `unsafe` of the crate is here.
 
 #![allow(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::{
     ptr,
 };
 
-// The header's numbers were evaluated for one architecture. Their lowest byte is the same on all.
+// raw.rs holds the numbers of one architecture. Only their lowest byte is the same on all.
 const NS_GET_PARENT: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_PARENT as u8);
 const NS_GET_NSTYPE: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_NSTYPE as u8);
 const NS_SPECIFIC_IOC: Opcode =

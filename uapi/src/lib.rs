@@ -5,7 +5,7 @@
 mod error;
 mod ioctl;
 mod namespace;
-/// The header `linux/nsfs.h` as bindgen sees it: for those who make the system call themselves.
+/// The ioctl of `linux/nsfs.h`, for programs that make the system call themselves.
 #[allow(missing_docs, non_camel_case_types)]
 pub mod raw;
 mod spawn;

@@ -21,21 +21,21 @@ A task in nested pid namespaces has one pid on each level. On each level, the ke
 task the pid after the last one, if it is free, and starts again from the bottom at pid_max. This \
 command shows and sets these last pids, from outside, for a namespace and its ancestors at once.
 
-A level is counted from NAMESPACE, which is 0; its parent is 1, and so on upward. Numbers for \
-several levels are written in this order, separated by ':'.";
+Levels are counted from NAMESPACE, which is level 0; its parent is level 1, and so on upward. \
+Numbers for several levels are written in this order, separated by ':'.";
 
 const EXAMPLE: &str = "\
 Example:
-  A container's init is process 4321 here. Where does allocation
-  stand in its pid namespace, and in the one above?
+  The init of a container is process 4321 here. Show where allocation
+  stands in its pid namespace, and in the one above:
 
     # ns-last-pid show 4321
     LEVEL    LAST PID     PID MAX  NAMESPACE
         0          57           -  4026532281
         1        4390       32768  4026531836
 
-  Processes with pids up to 5000 are to be restored in it. What is
-  there already, and goes on creating tasks, shall keep clear of them:
+  Processes with pids up to 5000 will be restored in it. Keep new
+  tasks off these pids until then:
 
     # ns-last-pid reserve 4321 5000
     last pid 5000 (was 57)
@@ -50,8 +50,10 @@ Exit status:
   1  failed, with one line on standard error; nothing has changed
   2  the command line is wrong
   3  this kernel has no NS_SPECIFIC_IOC for pid namespaces
-  4  not permitted: each level needs CAP_CHECKPOINT_RESTORE or
-     CAP_SYS_ADMIN in the user namespace that owns it
+  4  not permitted. The caller's own pid namespace and those below it
+     need CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace
+     that owns them. Those above it need CAP_SYS_ADMIN, and can be set
+     but not read. All others are out of reach.
 
 Exit status of run, after a correct command line:
   125  the command was not run
@@ -75,12 +77,12 @@ struct Cli {
 enum Action {
     /// Show where allocation stands, level by level
     ///
-    /// Shown are the levels that the caller may set. PID MAX is known for the caller's own
-    /// namespace only: that of another one can be read only in it.
+    /// It shows the levels up to the caller's own pid namespace. PID MAX is shown for that one
+    /// only: the kernel shows a task no pid_max but that of its own namespace.
     Show {
         #[command(flatten)]
         target: Target,
-        /// Print JSON; what is not known is null
+        /// Print JSON; an unknown pid_max is null
         #[arg(long)]
         json: bool,
     },
@@ -95,14 +97,13 @@ enum Action {
     },
     /// Move allocation in NAMESPACE past PID, if it is not there already
     ///
-    /// It is never moved backwards. Tasks that have pids up to PID keep them, and new tasks get
-    /// higher ones, but not for ever: allocation wraps round at pid_max, and goes on from the
-    /// bottom. Others who create tasks at this very moment can be overtaken by it: should they have
-    /// come past PID meanwhile, allocation is moved back to PID.
+    /// Tasks that have pids up to PID keep them. New tasks get higher ones until allocation reaches
+    /// pid_max and goes on from the bottom. If other tasks fork at this very moment and allocation
+    /// passes PID, it is moved back to PID.
     Reserve {
         #[command(flatten)]
         target: Target,
-        /// The highest pid that is not to be given to new tasks
+        /// The highest pid that new tasks shall not get
         #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
         pid: u32,
         /// Print JSON
@@ -111,20 +112,20 @@ enum Action {
     },
     /// Run a command that has chosen pids
     ///
-    /// The command runs in NAMESPACE, and only if it has these pids; it is otherwise as a child of
-    /// the caller's would be (its other namespaces, standard streams, environment). A pid can be
-    /// taken by somebody else at the same moment: then it is tried again. It is started by way of
-    /// /bin/sh, which may add PWD to the environment, and drop variables whose names it does not
-    /// take. A signal to ns-last-pid is not passed on to it.
+    /// The command runs in NAMESPACE, and only if it has these pids. Its other namespaces, standard
+    /// streams and environment are the caller's. If another task takes one of the pids at the same
+    /// moment, ns-last-pid tries again. /bin/sh starts the command: it may add PWD to the
+    /// environment, and drops variables whose names it does not accept. ns-last-pid does not pass
+    /// signals on.
     ///
-    /// Entering NAMESPACE needs CAP_SYS_ADMIN. Pid 1 cannot be chosen: a namespace has its init
-    /// already, or cannot be asked.
+    /// Entering NAMESPACE needs CAP_SYS_ADMIN. Pid 1 cannot be chosen: it belongs to the init of
+    /// NAMESPACE.
     Run {
         #[command(flatten)]
         target: Target,
         /// The command's pids, the first in NAMESPACE, the next in its parent, ...: 100:2000
         pids: LastPids,
-        /// How often to try
+        /// The largest number of tries
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         tries: u32,
         /// The command and its arguments
@@ -134,7 +135,7 @@ enum Action {
     /// Write the man pages and the shells' completions as files into DIRECTORY
     #[command(hide = true)]
     Generate {
-        /// Where to; it is created
+        /// The directory, which is created
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
@@ -178,7 +179,7 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<ExitCode, Failure> {
     match action {
-        Action::Show { target, json } => show(&target.open()?, json)?,
+        Action::Show { target, json } => show(target.open()?, json)?,
         Action::Set { target, vector } => target.open()?.set_last_pids(&vector)?,
         Action::Reserve { target, pid, json } => {
             let found = target.open()?.reserve(pid)?;
@@ -219,20 +220,20 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(namespace: &PidNamespace, json: bool) -> Result<(), Failure> {
+fn show(namespace: PidNamespace, json: bool) -> Result<(), Failure> {
     let last_pids = namespace.last_pids()?;
     let own = fs::metadata("/proc/self/ns/pid")?.ino();
     let pid_max: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")?
         .trim()
         .parse()?;
 
-    // Where the parent cannot be opened, the numbers of a level are still known.
-    let mut level = Some(PidNamespace::from_fd(namespace)?);
     let mut levels = Vec::new();
+    let mut namespace = Some(namespace);
     for &last_pid in last_pids.as_ref() {
-        let inode = level.as_ref().map(inode).transpose()?;
-        levels.push((last_pid, inode, (inode == Some(own)).then_some(pid_max)));
-        level = level.map_or(Ok(None), |level| level.parent())?;
+        let level = namespace.ok_or("a pid namespace has no parent")?;
+        let inode = inode(&level)?;
+        levels.push((last_pid, inode, (inode == own).then_some(pid_max)));
+        namespace = level.parent()?;
     }
 
     if json {
@@ -245,9 +246,8 @@ fn show(namespace: &PidNamespace, json: bool) -> Result<(), Failure> {
         ));
     }
     let mut table = String::from("LEVEL    LAST PID     PID MAX  NAMESPACE\n");
-    let known = |number: Option<u64>| number.map_or(String::from("-"), |number| number.to_string());
     for (level, &(last_pid, inode, pid_max)) in levels.iter().enumerate() {
-        let (pid_max, inode) = (known(pid_max.map(Into::into)), known(inode));
+        let pid_max = pid_max.map_or(String::from("-"), |pid_max| pid_max.to_string());
         table += &format!("{level:5}  {last_pid:>10}  {pid_max:>10}  {inode}\n");
     }
     say(table)

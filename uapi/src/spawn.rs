@@ -21,31 +21,16 @@ use std::{
 };
 use which::which_in;
 
-/// The shell waits for a line before it becomes the command. Without one, when the caller has died,
-/// it ends.
+/// The shell waits for a line before it becomes the command. If the caller dies, the shell reads
+/// EOF and ends.
 const GATE: &str = r#"read -r _ <&9 && exec "$@" 9<&-"#;
 const GATE_FD: i32 = 9;
 
 /// A command that can be spawned with chosen pids, and does not run unless it has them.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use ns_last_pid::{GatedCommand, PidNamespace};
-///
-/// let namespace = PidNamespace::of_process(4321)?;
-/// let mut sleep = GatedCommand::new("sleep");
-/// sleep.command().arg("60");
-/// // Pid 100 in that namespace, 2000 in its parent.
-/// let mut child = sleep.spawn(&namespace, &[100, 2000], 20)?;
-/// child.wait()?;
-/// # Ok(())
-/// # }
-/// ```
-///
-/// Between its creation and its execution the task is a `/bin/sh`, which waits on file descriptor
-/// 9. The shell's ways show in two things: the command gets `PWD` (of some shells also `SHLVL`) in
-/// its environment, and no variables whose names are no names to a shell; and file descriptor 9 is
-/// closed.
+/// The task begins as a `/bin/sh`, which waits on file descriptor 9 and then becomes the command.
+/// This has two side effects. The shell adds `PWD` (some shells also `SHLVL`) to the environment,
+/// and drops variables whose names it does not accept. File descriptor 9 is closed.
 #[derive(Debug)]
 pub struct GatedCommand {
     program: OsString,
@@ -64,36 +49,35 @@ impl GatedCommand {
         }
     }
 
-    /// To add arguments, environment, working directory and standard streams.
+    /// Gives access to the arguments, environment, working directory and standard streams.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
     /// Spawns the command in `namespace` with these pids: the first in `namespace`, the next in its
-    /// parent, and so on upward, in the order of a vector of last pids. Levels above the last one
-    /// given take what comes.
+    /// parent, and so on upward, in the order of a vector of last pids. On further levels the kernel
+    /// chooses.
     ///
     /// The command runs when `NSpid` shows that the task has these pids. If it has others, because
-    /// another task was created at the same moment or because a pid is in use, it is killed, and
-    /// tried again, `tries` times in all (at least once). The child is the caller's, who waits for
-    /// it; other children of the caller stay in the namespace that they would be in.
+    /// another task was created at the same moment or because a pid is in use, it is killed and
+    /// created again, in at most `tries` tries (at least one). The caller waits for the child. Other
+    /// children of the caller stay in their namespace.
     ///
-    /// Each try takes a thread, as only a thread's next children can be of another namespace: the
-    /// C counterpart is `setns(fd, CLONE_NEWPID)`, `PIDNS_REQ_SET_LAST_PID_VEC` with each pid less
-    /// one, and `fork()`.
+    /// Each try runs in a thread of its own, which calls `setns(fd, CLONE_NEWPID)`, makes
+    /// `PIDNS_REQ_SET_LAST_PID_VEC` with each pid less one, and forks.
     ///
     /// # Errors
     ///
-    /// - [`Error::InvalidPids`]: a pid is 0 or 1. The init of a namespace cannot be spawned like
-    ///   this: a namespace without one refuses a vector.
-    /// - [`Error::Command`]: there is no such program. What only its execution shows, such as a
-    ///   script's missing interpreter, is told on standard error, and the child's exit status is
-    ///   then 126 or 127.
+    /// - [`Error::InvalidPids`]: a pid is 0 or 1. A namespace without an init refuses a vector, so
+    ///   that its init cannot be spawned this way.
+    /// - [`Error::Command`]: there is no such program. If only its execution fails, because the
+    ///   interpreter of a script is missing for example, the shell says so on standard error and the
+    ///   child's exit status is 126 or 127.
     /// - [`Error::System`]: the calling process cannot `setns()` into the namespace. It needs
     ///   `CAP_SYS_ADMIN` for it there and in its own user namespace, and to be in the namespace or
     ///   in an ancestor.
     /// - [`Error::OtherPids`]: no try gave these pids.
-    /// - [`Error::Unverifiable`]: `/proc` is of a namespace below the last level given.
+    /// - [`Error::Unverifiable`]: `/proc` belongs to a namespace below the last level given.
     /// - those of [`PidNamespace::set_last_pids`].
     pub fn spawn(
         mut self,
@@ -149,7 +133,7 @@ impl GatedCommand {
         })
     }
 
-    /// One try. Its thread ends with it, and so does not sit on a pid that the next one needs.
+    /// One try. Its thread ends with it, so that it does not hold a pid that the next try needs.
     fn create(&mut self, namespace: &PidNamespace, before: &LastPids) -> Result<Child, Error> {
         let create = || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))
@@ -187,7 +171,7 @@ impl GatedCommand {
 
 /// The pids of a child that was not waited for, the innermost level first.
 fn nspid(child: &Child) -> io::Result<Vec<u32>> {
-    // By a pidfd, because /proc may be that of another namespace, where its pid is another task's.
+    // /proc may belong to another namespace, where another task has this pid: ask by a pidfd.
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     let pids = info.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -14,9 +14,9 @@ const NUMBER_MAX: u32 = i32::MAX as u32;
 
 /// A vector of last pids: one number per level, the innermost level first.
 ///
-/// Its text is what the kernel reads and writes: decimal numbers separated by `:`, the first for
-/// the namespace that is asked, the next for its parent, and so on upward. It may stop at any
-/// level. After a last pid of 99, the next task gets pid 100 there, if that is free.
+/// The kernel reads and writes it as text: decimal numbers separated by `:`, the first for the
+/// namespace that is asked, the next for its parent, and so on upward. It may stop at any level.
+/// After a last pid of 99, the next task gets pid 100 there, if that is free.
 ///
 /// ```
 /// use ns_last_pid::LastPids;
@@ -33,18 +33,17 @@ const NUMBER_MAX: u32 = i32::MAX as u32;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LastPids(Vec<u32>);
 
-/// Why a text or a list of numbers is no vector of last pids.
-///
-/// The kernel answers such a text with `EINVAL`.
+/// A text or a list of numbers is not a vector of last pids. The kernel answers such a text with
+/// `EINVAL`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidVector {
-    /// There is something else than digits, or nothing at all, where a number should be.
+    /// A number is empty, or has other characters than digits.
     #[error("level {level}: '{text}' is not a number")]
     NotANumber {
         /// Counted from the innermost level, which is 0.
         level: usize,
-        /// What stands there.
+        /// The text in its place.
         text: String,
     },
     /// A number is larger than the largest that the kernel reads.
@@ -53,7 +52,7 @@ pub enum InvalidVector {
         /// Counted from the innermost level, which is 0.
         level: usize,
     },
-    /// There is no number.
+    /// The vector is empty.
     #[error("there is no number")]
     Empty,
     /// There are more numbers than levels can exist.
@@ -82,8 +81,8 @@ impl TryFrom<Vec<u32>> for LastPids {
     }
 }
 
-/// Takes exactly what the kernel takes: digits only, no sign, no space, no empty number; leading
-/// zeros are allowed.
+/// Takes the same texts as the kernel: digits only, no sign, no space, no empty number; leading zeros
+/// are allowed.
 impl FromStr for LastPids {
     type Err = InvalidVector;
 
@@ -111,7 +110,7 @@ impl FromStr for LastPids {
 pub(crate) type Text = [u8; raw::PIDNS_LAST_PID_VEC_MAX as usize];
 
 impl LastPids {
-    /// Writes the kernel's text into `room`, and returns the part that it takes.
+    /// Writes the kernel's text into `room`, and returns the part that was written.
     pub(crate) fn write_to<'a>(&self, room: &'a mut Text) -> &'a mut [u8] {
         let mut digits = itoa::Buffer::new();
         let mut length = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What does not depend on the kernel, and what a kernel without the ioctl is told by.
+//! Tests for any kernel, with or without the ioctl.
 
 use ns_last_pid::{Error, GatedCommand, PidNamespace};
 use std::{fs::File, process};

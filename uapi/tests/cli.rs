@@ -22,7 +22,9 @@ fn one_line(text: &str) -> String {
 
 const EINVAL: &str = "Invalid argument (os error 22)";
 const EPERM: &str = "Operation not permitted (os error 1)";
-const NO_CAPABILITY: &str = "neither CAP_CHECKPOINT_RESTORE nor CAP_SYS_ADMIN there";
+const NOT_PERMITTED: &str = "the caller may not set or read one of these levels";
+const OUT_OF_RANGE: &str =
+    "more numbers than levels, or a number above the pid_max of its namespace";
 
 #[test]
 fn a_wrong_command_line_is_2() {
@@ -47,12 +49,10 @@ fn a_wrong_command_line_is_2() {
 
 #[test]
 fn help_teaches() {
-    run(&["--help"])
-        .success()
-        .stdout(contains("# ns-last-pid run 4321 100:20000 --"));
+    run(&["--help"]).success().stdout(contains("Example:"));
     run(&["reserve", "--help"])
         .success()
-        .stdout(contains("wraps round at pid_max"));
+        .stdout(contains("goes on from the bottom"));
 }
 
 #[test]
@@ -158,14 +158,11 @@ fn show_set_and_reserve() {
         .stdout(json);
     assert_eq!(nested.last_pids(2), [6000, 1999]);
 
-    let why = "4 numbers, and the namespace has 3 level(s)";
-    run(&["set", init, "5:6:7:8"])
-        .code(1)
-        .stderr(one_line(&format!("{why}: {EINVAL}")));
-    let why = "level 1: a number is above the pid_max of its namespace";
-    run(&["set", init, "5:4194305"])
-        .code(1)
-        .stderr(one_line(&format!("{why}: {EINVAL}")));
+    for vector in ["5:6:7:8", "5:4194305"] {
+        run(&["set", init, vector])
+            .code(1)
+            .stderr(one_line(&format!("{OUT_OF_RANGE}: {EINVAL}")));
+    }
     assert_eq!(nested.last_pids(2), [6000, 1999]);
 }
 
@@ -204,50 +201,65 @@ fn run_gives_the_command_its_pids_and_has_its_status() {
 }
 
 #[test]
-fn what_is_not_permitted_is_4() {
+fn the_caller_reaches_as_far_as_the_help_says() {
     if !supported() {
         return;
     }
+    // A caller without capabilities may have no access to the path of the command.
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("ns-last-pid");
+    fs::copy(cargo_bin!("ns-last-pid"), &copy).unwrap();
     let nested = Nested::new(1);
     nested
         .namespace()
         .set_last_pids(&"99".parse().unwrap())
         .unwrap();
-    // Where it lies, it may be out of reach for who has no capabilities.
-    let dir = tempfile::tempdir().unwrap();
-    let copy = dir.path().join("ns-last-pid");
-    fs::copy(cargo_bin!("ns-last-pid"), &copy).unwrap();
 
+    let no_capability = "setpriv --bounding-set=-all --inh-caps=-all";
+    let deeper = "unshare --pid --fork";
+    let deeper_with_one_capability = "unshare --pid --fork setpriv \
+        --bounding-set=-all,+checkpoint_restore --inh-caps=-all,+checkpoint_restore";
+    let deeper_owner = "unshare --user --map-root-user --pid --fork";
     let own = "/proc/self/ns/pid";
-    for args in [
-        &["show", own][..],
-        &["set", own, "5"],
-        &["reserve", own, "5"],
+    let above = format!("/proc/{}/ns/pid", std::process::id());
+    let beside = format!("/proc/{}/ns/pid", nested.init);
+    for (caller, args, code) in [
+        (no_capability, &["show", own][..], 4),
+        (no_capability, &["set", own, "5"], 4),
+        (no_capability, &["reserve", own, "5"], 4),
+        (deeper, &["set", own, "5:20000"], 0),
+        (deeper, &["show", &above], 4),
+        (deeper, &["show", &beside], 4),
+        (deeper, &["set", &beside, "5"], 4),
+        (deeper_with_one_capability, &["set", own, "5"], 0),
+        (deeper_with_one_capability, &["set", own, "5:6"], 4),
+        (deeper_owner, &["set", own, "5"], 0),
+        (deeper_owner, &["set", own, "5:6"], 4),
+        // The inner level is looked at first.
+        (deeper_owner, &["set", own, "4194305:6"], 1),
     ] {
-        Command::new("setpriv")
-            .args(["--bounding-set=-all", "--inh-caps=-all"])
+        let caller: Vec<_> = caller.split_whitespace().collect();
+        Command::new(caller[0])
+            .args(&caller[1..])
             .arg(&copy)
             .args(args)
             .assert()
-            .code(4)
-            .stdout("")
-            .stderr(one_line(&format!("level 0: {NO_CAPABILITY}: {EPERM}")));
-    }
-    // Of two levels, one is the caller's.
-    let not_permitted = format!("level 1: {NO_CAPABILITY}: {EPERM}");
-    let too_large = format!("level 0: a number is above the pid_max of its namespace: {EINVAL}");
-    for (vector, code, why) in [
-        ("5:6", 4, &not_permitted),
-        ("5:6:7", 4, &not_permitted),
-        ("4194305:6", 1, &too_large),
-    ] {
-        Command::new("unshare")
-            .args(["--user", "--map-root-user", "--pid", "--fork"])
-            .arg(&copy)
-            .args(["set", own, vector])
-            .assert()
             .code(code)
-            .stderr(one_line(why));
+            .stdout("")
+            .stderr(match code {
+                0 => String::new(),
+                1 => one_line(&format!("{OUT_OF_RANGE}: {EINVAL}")),
+                _ => one_line(&format!("{NOT_PERMITTED}: {EPERM}")),
+            });
     }
     assert_eq!(nested.last_pids(1), [99]);
+
+    // GET ends at the caller's own level.
+    Command::new("unshare")
+        .args(["--pid", "--fork"])
+        .arg(&copy)
+        .args(["show", own])
+        .assert()
+        .success()
+        .stdout(is_match("^.*\n    0 +[0-9]+ +[0-9]+  [0-9]+\n$").unwrap());
 }

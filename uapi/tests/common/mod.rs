@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the tests share: nested pid namespaces, and whether there can be any.
+//! Shared by the tests: nested pid namespaces, and the condition for creating them.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
