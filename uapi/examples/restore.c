@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Restore a task with chosen pids, on every level of a stack of nested pid
- * namespaces, by an ordinary fork(). This is the call that a restorer makes;
- * it needs the header of the series and nothing else:
+ * namespaces, by an ordinary fork(). It needs the header of the series and
+ * nothing else:
  *
  *	cc -I HEADERS -o example THIS_FILE && sudo ./example
  *
- * Everybody takes pids in the namespace that this program runs in. When that
- * happens between the ioctl and the fork, the task has another pid there: its
- * NSpid line says so, and it is tried again, up to TRIES times.
+ * Other tasks take pids in the namespace that this program runs in. If one is
+ * created between the ioctl and the fork, the restored task has another pid
+ * there: its NSpid line shows it, and the program tries again, up to TRIES
+ * times.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -28,13 +29,13 @@
 
 static int ready[2], end[2];	/* pipes */
 
-/* Become the parent of @depth nested inits; the last of them says its pid. */
+/* Create @depth nested pid namespaces; the innermost init tells its pid. */
 static void nest(int depth)
 {
 	char self[16] = "";
 
 	if (!depth) {
-		/* /proc is that of the outermost namespace, and so is the pid. */
+		/* /proc belongs to the outermost namespace, and so does this pid. */
 		if (readlink("/proc/self", self, sizeof(self) - 1) < 0 ||
 		    write(ready[1], self, sizeof(self)) < 0)
 			err(1, "cannot tell the pid of the innermost init");
@@ -77,7 +78,7 @@ static void restore(int ns, char *vector, char *nspid, size_t size)
 		if (errno == ENOTTY)
 			errx(1, "this kernel has no NS_SPECIFIC_IOC");
 		if (errno == EPERM)
-			errx(1, "needs CAP_CHECKPOINT_RESTORE on every level");
+			errx(1, "no CAP_CHECKPOINT_RESTORE on one of the levels");
 		err(1, "cannot set the last pids to %s", vector);
 	}
 	pid = fork();
@@ -123,7 +124,7 @@ int main(void)
 	ns = open(path, O_RDONLY | O_CLOEXEC);
 	if (ns < 0)
 		err(1, "%s", path);
-	/* Our children are to be tasks of the innermost from now on. */
+	/* From now on our children are created in the innermost namespace. */
 	if (setns(ns, CLONE_NEWPID))
 		err(1, "setns");
 
@@ -139,7 +140,7 @@ int main(void)
 		printf("asked for NSpid\t%s\nrestored NSpid\t%s\n", want, got);
 		if (!strcmp(want, got))
 			break;
-		printf("another task was faster, trying other pids\n");
+		printf("another task was created in between; again with other pids\n");
 	}
 	if (try == TRIES)
 		errx(1, "not restored in %d tries", TRIES);
