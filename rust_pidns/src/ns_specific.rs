@@ -2,18 +2,12 @@
 
 //! Namespace-specific ioctls: requests that only one type of namespace knows.
 //!
-//! `fs/nsfs.c` recognises `NS_SPECIFIC_IOC` and calls [`ns_specific_ioctl`]. The request is decoded
-//! here once and handed to the namespace's implementation of [`NsSpecific`]. Another type of
-//! namespace joins with an implementation and an arm in [`dispatch`].
-//!
 //! C header: [`include/uapi/linux/nsfs.h`](srctree/include/uapi/linux/nsfs.h)
 
 use kernel::{
-    bindings,
-    ns_common::{
-        Namespace,
-        NsCommon, //
-    },
+    error::from_result,
+    ns_common::NsCommon,
+    pid_namespace::PidNamespace,
     prelude::*,
     transmute::FromBytes,
     uaccess::UserSlice,
@@ -22,9 +16,8 @@ use kernel::{
 
 mod last_pid_vec;
 mod pid_namespace;
-mod settable_vec;
 
-/// A request as userspace passes it: `struct ns_specific_req`.
+/// A request as userspace passes it.
 #[derive(Zeroable)]
 #[repr(transparent)]
 struct Request(uapi::ns_specific_req);
@@ -34,11 +27,6 @@ struct Request(uapi::ns_specific_req);
 unsafe impl FromBytes for Request {}
 
 impl Request {
-    /// Returns what is asked for: a number of the namespace's own type.
-    fn number(&self) -> u32 {
-        self.0.req
-    }
-
     /// Returns the size of the request's buffer in bytes.
     fn data_size(&self) -> usize {
         // CAST: `usize` has 32 bits or more on all architectures.
@@ -53,29 +41,19 @@ impl Request {
     }
 }
 
-/// A type of namespace that has requests of its own.
-trait NsSpecific {
-    /// Carries out `req` on this namespace for the current task.
-    ///
-    /// What it returns is what the ioctl returns to userspace. It fails with `EOPNOTSUPP` if this
-    /// type of namespace does not know the request.
-    fn ns_ioctl(&self, req: &Request) -> Result<c_int>;
-}
-
-/// Returns `EOPNOTSUPP`, which `kernel::error::code` does not have yet.
+/// Returns `EOPNOTSUPP`: the namespace's type does not know the request.
 fn unsupported() -> Error {
-    Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
+    Error::from_errno(-(uapi::EOPNOTSUPP as c_int))
 }
 
 /// Reads the request that `arg` holds and hands it to the namespace behind `ns`.
 fn dispatch(ns: &NsCommon, arg: UserSlice) -> Result<c_int> {
-    match ns.namespace() {
-        Namespace::Pid(ns) => ns.ns_ioctl(&arg.read_struct()?),
-        Namespace::Other => Err(unsupported()),
-    }
+    let ns: &PidNamespace = ns.try_into().map_err(|_| unsupported())?;
+
+    pid_namespace::ns_ioctl(ns, &arg.read_struct()?)
 }
 
-/// Carries out `NS_SPECIFIC_IOC` on the namespace behind `ns`.
+/// Carries out `NS_SPECIFIC_IOC` on the namespace behind `ns`, for `fs/nsfs.c`.
 ///
 /// `arg` is the ioctl's argument and `size` the size of the struct there, as the ioctl's command
 /// tells it. Returns a negative errno or the result of the request.
@@ -86,13 +64,12 @@ fn dispatch(ns: &NsCommon, arg: UserSlice) -> Result<c_int> {
 /// a reference until this function returns.
 #[export]
 unsafe extern "C" fn ns_specific_ioctl(
-    ns: *mut bindings::ns_common,
+    ns: *mut kernel::bindings::ns_common,
     arg: *mut c_void,
     size: usize,
 ) -> c_int {
-    // SAFETY: The safety requirements of this function are those of the callee, for as long as `ns`
-    // is used below.
+    // SAFETY: The caller's reference keeps the namespace's refcount from zero while `ns` is used.
     let ns = unsafe { NsCommon::from_ptr(ns) };
 
-    dispatch(ns, UserSlice::new(UserPtr::from_ptr(arg), size)).unwrap_or_else(Error::to_errno)
+    from_result(|| dispatch(ns, UserSlice::new(UserPtr::from_ptr(arg), size)))
 }

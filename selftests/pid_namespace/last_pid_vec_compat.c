@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * NS_SPECIFIC_IOC from a 32-bit program: the structure, the number and the
- * addresses in it mean the same as to a 64-bit one. What the requests do is
- * tested by last_pid_vec.c.
+ * NS_SPECIFIC_IOC from a 32-bit program: the struct, the number and the
+ * addresses in it mean the same as to a 64-bit one. The other programs test
+ * what the requests do.
  *
  * This is built with nolibc, so that no 32-bit C library is needed.
  */
@@ -11,19 +11,27 @@
 
 #include "kselftest.h"
 
+#define SET		PIDNS_REQ_SET_LAST_PID_VEC
+#define GET		PIDNS_REQ_GET_LAST_PID_VEC
 #define START		"1000:2000"
 
-/* What makes another address of a good one, above those of 32 bits. */
+/* Turns a good address into one above those of 32 bits. */
 #define ABOVE_4G	0x100000000ULL
 
 static int fd;
+static int end[2];		/* the inits wait for the end of this pipe */
 
 static int result(int ret)
 {
 	return ret < 0 ? -errno : ret;
 }
 
-static int request_at(__u32 req, __u64 data, __u32 size)
+static __u64 address(const void *data)
+{
+	return (unsigned long)data;
+}
+
+static int request(__u32 req, __u64 data, __u32 size)
 {
 	struct ns_specific_req arg = {
 		.req		= req,
@@ -34,43 +42,25 @@ static int request_at(__u32 req, __u64 data, __u32 size)
 	return result(ioctl(fd, NS_SPECIFIC_IOC, &arg));
 }
 
-static __u64 address(const void *data)
-{
-	return (unsigned long)data;
-}
-
 static int set_vec(const char *text)
 {
-	return request_at(PIDNS_REQ_SET_LAST_PID_VEC, address(text),
-			  strlen(text));
-}
-
-static int get_vec(char *buf, __u32 size)
-{
-	return request_at(PIDNS_REQ_GET_LAST_PID_VEC, address(buf), size);
+	return request(SET, address(text), strlen(text));
 }
 
 static int ioctl_sized(unsigned int dir, unsigned int size, const void *arg)
 {
-	return result(ioctl(fd, _IOC(dir, NSIO, _IOC_NR(NS_SPECIFIC_IOC), size),
-			    arg));
+	return result(ioctl(fd, _IOC(dir, NSIO, _IOC_NR(NS_SPECIFIC_IOC), size), arg));
 }
 
-/* Are the last pids of the two namespaces these? Those above vary. */
+/* Are the last pids of the two namespaces these? The one above varies. */
 static bool last_pids_are(const char *text)
 {
 	char buf[PIDNS_LAST_PID_VEC_MAX];
 	int len;
 
-	len = get_vec(buf, sizeof(buf));
-	if (len < 0 || buf[len] || len != (int)strlen(buf)) {
-		ksft_print_msg("GET returned %d\n", len);
-		return false;
-	}
-	if (!strncmp(buf, text, strlen(text)) && buf[strlen(text)] == ':')
-		return true;
-	ksft_print_msg("GET shows %s\n", buf);
-	return false;
+	len = request(GET, address(buf), sizeof(buf));
+	return len > 0 && len == (int)strlen(buf) &&
+	       !strncmp(buf, text, strlen(text)) && buf[strlen(text)] == ':';
 }
 
 static int open_ns(pid_t pid, const char *name)
@@ -81,13 +71,10 @@ static int open_ns(pid_t pid, const char *name)
 	return open(path, O_RDONLY);
 }
 
-/*
- * Create two nested pid namespaces, and return a descriptor of the inner one.
- * Their inits wait for the end of the test, which is the end of the pipe.
- */
+/* Create two nested pid namespaces, and return a descriptor of the inner one. */
 static int create_namespaces(void)
 {
-	int ready[2], end[2];
+	int ready[2];
 	pid_t pid;
 	char c = 0;
 
@@ -112,38 +99,21 @@ static int create_namespaces(void)
 	return open_ns(pid, "pid_for_children");
 }
 
-/* Do the pids of the next task end in these? The outermost is first here. */
-static bool next_pids_are(const char *text)
+/* Does the next task in the two namespaces have these pids? */
+static bool next_pids_are(int inner, int outer)
 {
-	char path[64], buf[4096], *line;
-	bool same = false;
-	int status;
-	ssize_t n;
+	int parent = ioctl(fd, NS_GET_PARENT, 0);
+	bool same;
 	pid_t pid;
 
-	/* In the inner namespace, where the file descriptor is. */
 	if (setns(fd, CLONE_NEWPID))
 		return false;
 	pid = fork();
 	if (!pid)
 		exit(0);
-	if (pid < 0)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	status = open(path, O_RDONLY);
-	n = read(status, buf, sizeof(buf) - 1);
-	close(status);
+	same = ioctl(fd, NS_GET_PID_IN_PIDNS, pid) == inner &&
+	       ioctl(parent, NS_GET_PID_IN_PIDNS, pid) == outer;
 	waitpid(pid, NULL, 0);
-	buf[n < 0 ? 0 : n] = '\0';
-	line = strstr(buf, "\nNSpid:");
-	if (line) {
-		line++;
-		*strchr(line, '\n') = '\0';
-		same = strlen(line) > strlen(text) &&
-		       !strcmp(line + strlen(line) - strlen(text), text);
-		if (!same)
-			ksft_print_msg("%s\n", line);
-	}
 	return same;
 }
 
@@ -154,8 +124,8 @@ int main(void)
 		__u64 unknown;
 	} big = {
 		.known = {
-			.req		= PIDNS_REQ_SET_LAST_PID_VEC,
-			.data_size	= strlen("5000:6000"),
+			.req		= SET,
+			.data_size	= 9,
 			.data		= address("5000:6000"),
 		},
 	};
@@ -165,74 +135,56 @@ int main(void)
 
 	ksft_print_header();
 	fd = open_ns(getpid(), "pid");
-	if (fd < 0 || get_vec(buf, sizeof(buf)) == -ENOTTY)
-		ksft_exit_skip("this kernel has no NS_SPECIFIC_IOC on pid namespaces\n");
-	if (geteuid())
-		ksft_exit_skip("needs root to create pid namespaces\n");
-	if (get_vec(buf, sizeof(buf)) == -EPERM)
-		ksft_exit_skip("needs CAP_SYS_ADMIN over its own pid namespace\n");
+	ret = request(GET, address(buf), sizeof(buf));
 	close(fd);
-	ksft_set_plan(13);
+	if (ret == -ENOTTY)
+		ksft_exit_skip("this kernel has no NS_SPECIFIC_IOC\n");
+	if (geteuid() || ret == -EPERM)
+		ksft_exit_skip("needs root and CAP_SYS_ADMIN over its own pid namespace\n");
 	fd = create_namespaces();
 	if (fd < 0)
 		ksft_exit_fail_perror("pid_for_children");
+	ksft_set_plan(12);
 
 	ksft_test_result(sizeof(void *) == 4 && sizeof(big.known) == 16 &&
 			 number == _IOC(_IOC_WRITE, 0xb7, 14, 16),
-			 "structure_is_that_of_64_bits\n");
-
+			 "struct_is_that_of_64_bits\n");
 	ret = set_vec("4000:5000");
 	ksft_test_result(!ret && last_pids_are("4000:5000"), "set_and_get\n");
-	ksft_test_result(next_pids_are("\t5001\t4001"),
-			 "next_task_has_the_pids\n");
+	ksft_test_result(next_pids_are(4001, 5001), "next_task_has_the_pids\n");
 
 	set_vec(START);
 	ret = ioctl_sized(_IOC_WRITE, sizeof(big), &big);
-	ksft_test_result(!ret && last_pids_are("5000:6000"),
-			 "larger_structure\n");
-
+	ksft_test_result(!ret && last_pids_are("5000:6000"), "larger_struct\n");
 	set_vec(START);
 	big.unknown = ABOVE_4G;
 	ret = ioctl_sized(_IOC_WRITE, sizeof(big), &big);
 	ksft_test_result(ret == -E2BIG && last_pids_are(START),
-			 "larger_structure_with_unknown_bits_is_e2big\n");
-	big.unknown = 0;
-
+			 "larger_struct_with_unknown_bits_is_e2big\n");
 	ksft_test_result(ioctl_sized(_IOC_WRITE, 12, &big) == -ENOTTY &&
 			 ioctl_sized(_IOC_READ, 16, &big) == -ENOTTY &&
-			 ioctl_sized(_IOC_READ | _IOC_WRITE, 16,
-				     &big) == -ENOTTY &&
-			 ioctl_sized(_IOC_NONE, 0, &big) == -ENOTTY &&
-			 last_pids_are(START),
-			 "smaller_structure_or_other_direction_is_enotty\n");
-
-	ksft_test_result(request_at(3, address("1"), 1) == -EOPNOTSUPP,
+			 ioctl_sized(_IOC_READ | _IOC_WRITE, 16, &big) == -ENOTTY &&
+			 ioctl_sized(_IOC_NONE, 0, &big) == -ENOTTY && last_pids_are(START),
+			 "other_size_or_direction_is_enotty\n");
+	ksft_test_result(request(3, address("1"), 1) == -EOPNOTSUPP,
 			 "unknown_request_is_eopnotsupp\n");
-
 	ksft_test_result(ioctl_sized(_IOC_WRITE, 16, NULL) == -EFAULT &&
 			 ioctl_sized(_IOC_WRITE, 16, (void *)-1) == -EFAULT,
-			 "unreadable_structure_is_efault\n");
+			 "unreadable_struct_is_efault\n");
 
 	/* The upper half of the address counts. */
-	ret = request_at(PIDNS_REQ_SET_LAST_PID_VEC,
-			 address("5000:6000") | ABOVE_4G, 9);
-	ksft_test_result(ret == -EFAULT && last_pids_are(START),
-			 "set_from_above_4g_is_efault\n");
 	memset(buf, '#', sizeof(buf));
-	ret = request_at(PIDNS_REQ_GET_LAST_PID_VEC, address(buf) | ABOVE_4G,
-			 sizeof(buf));
-	ksft_test_result(ret == -EFAULT && buf[0] == '#',
-			 "get_to_above_4g_is_efault\n");
-
+	ret = request(SET, address("5000:6000") | ABOVE_4G, 9);
+	ksft_test_result(ret == -EFAULT && last_pids_are(START) &&
+			 request(GET, address(buf) | ABOVE_4G, sizeof(buf)) == -EFAULT &&
+			 buf[0] == '#',
+			 "above_4g_is_efault\n");
 	ksft_test_result(set_vec("5000:6000:") == -EINVAL &&
 			 set_vec("5000:2147483648") == -EINVAL &&
 			 set_vec("5000:2147483647") == -EINVAL &&
 			 set_vec("") == -EINVAL && last_pids_are(START),
 			 "refused_vector_is_einval\n");
-
-	memset(buf, '#', sizeof(buf));
-	ret = get_vec(buf, 9);
-	ksft_test_result(ret == -ERANGE && buf[0] == '#',
+	ksft_test_result(request(GET, address(buf), 9) == -ERANGE && buf[0] == '#',
 			 "get_into_a_short_buffer_is_erange\n");
 
 	close(fd);
@@ -240,6 +192,7 @@ int main(void)
 	ksft_test_result(set_vec("1") == -EOPNOTSUPP &&
 			 ioctl_sized(_IOC_WRITE, 16, NULL) == -EOPNOTSUPP,
 			 "other_type_has_no_requests\n");
-
+	close(end[1]);
+	waitpid(-1, NULL, 0);
 	ksft_finished();
 }

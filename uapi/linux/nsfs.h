@@ -70,21 +70,26 @@ struct ns_specific_req {
  * namespace behind the file descriptor, the next for its parent, and so on
  * upward. It may stop at any level. Digits only; leading zeros are allowed.
  *
- * A level may be set by a task that has CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN
- * in the user namespace that owns it, wherever the task itself is.
+ * A task may set its active pid namespace and those that descend from it, with
+ * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns the
+ * level, and ancestors of its active pid namespace with CAP_SYS_ADMIN there.
  */
 
 /*
  * Set the last pids to the vector in the @data_size bytes at @data, which may
  * include one terminating NUL. Allocation goes on after the last pid, as after
- * a write to kernel.ns_last_pid. All levels change at once, or none.
+ * a write to kernel.ns_last_pid. All levels change at once, or none. Returns 0.
+ * It is no reservation: any fork takes the next pid.
  */
 #define PIDNS_REQ_SET_LAST_PID_VEC	1
 
 /*
- * Write the vector, NUL-terminated, to the @data_size bytes at @data: from the
- * namespace upward as many levels as the task may set, all read at once.
- * Returns the length without the NUL.
+ * Write the vector, NUL-terminated, to the @data_size bytes at @data, all levels
+ * read at once. It begins at the namespace behind the file descriptor. It ends
+ * at the task's active pid namespace, or below the first level that the task may
+ * not read or that cannot create tasks. Reading takes the capabilities that
+ * setting takes. Returns the length without the NUL. Fails with ERANGE if
+ * @data_size is too small, which PIDNS_LAST_PID_VEC_MAX never is.
  */
 #define PIDNS_REQ_GET_LAST_PID_VEC	2
 

@@ -4,9 +4,4 @@
 
 #![no_main]
 
-#[path = "../../described.rs"]
-mod described;
-#[path = "../../src/last_pid_vec.rs"]
-mod last_pid_vec;
-
-libfuzzer_sys::fuzz_target!(|text: &[u8]| described::assert_as_described(text));
+libfuzzer_sys::fuzz_target!(|text: &[u8]| rust_pidns::assert_as_described(text));
