@@ -4,7 +4,7 @@
 help:
 	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
 	@echo 'make test       make check, then build, boot and test both kernels, and one that debugs (what CI runs)'
-	@echo 'make test-full  make test, then fuzzing, races, architectures and each patch by itself (hours; resumes)'
+	@echo 'make test-full  make test, then fuzzing, races, architectures, each patch by itself, planted bugs (hours; resumes)'
 	@echo 'make check      the checks that need no kernel build (under two minutes)'
 	@echo 'make shell      an interactive shell in the virtual machine'
 	@echo 'make demo-criu  restore with CRIU into pid namespaces that are in use'

@@ -239,6 +239,15 @@ configure() {
 	fi
 }
 
+# The program of the crate torture/, static: torture is its path.
+build_torture() {
+	local target=x86_64-unknown-linux-gnu
+	RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=$build/cargo step "torture: building the program" \
+		"$logs/torture-build.log" \
+		cargo build --locked --release --target $target --manifest-path "$root/torture/Cargo.toml"
+	torture=$build/cargo/$target/release/torture
+}
+
 tree_clean() {
 	local gitdir
 	gitdir=$(git -C "$1" rev-parse --absolute-git-dir)
