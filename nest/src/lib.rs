@@ -23,12 +23,12 @@ use std::{
     process::exit,
 };
 
-/// What a level below the restorer's own is like.
+/// The properties of a level below the restorer's own.
 #[derive(Clone, Copy, Default)]
 pub struct Level {
-    /// Owned by a new user namespace, which this user creates; without, by the same as its parent.
+    /// Owned by a new user namespace, which this user creates. Without it, the owner is that of the parent.
     pub owner: Option<u32>,
-    /// The kernel's own choice without.
+    /// The kernel chooses without it.
     pub pid_max: Option<i32>,
 }
 
@@ -45,10 +45,10 @@ impl Level {
 pub struct Nest {
     /// The first is the restorer's own.
     pub namespaces: Vec<File>,
-    /// Their pids in the restorer's namespace, which has none itself: the first is that of depth 1.
+    /// Their pids in the restorer's namespace. The first is that of depth 1.
     pub inits: Vec<Pid>,
     child: Pid,
-    /// The end of what they wait for, when the restorer dies as well.
+    /// The inits wait for a byte or for the end of this pipe, which comes when the restorer dies, too.
     end: PipeWriter,
 }
 
@@ -105,11 +105,11 @@ impl Nest {
 
 impl Drop for Nest {
     fn drop(&mut self) {
-        // That of depth 1 takes all below it along. How they end says nothing.
+        // The end of the first init ends all below it. An error has no consequence here.
         if !self.inits.is_empty() {
             let _ = self.end(1);
         }
-        // To close it would not do: nests made later have inherited it.
+        // Closing it is not enough: nests made later have inherited it.
         let _ = self.end.write_all(b".");
         let _ = waitpid(self.child, None);
     }

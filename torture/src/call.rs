@@ -7,10 +7,7 @@ use nix::{
     libc::{c_int, c_ulong},
 };
 use ns_last_pid::raw;
-use std::{
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    str,
-};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 mod ioctl {
     use ns_last_pid::raw;
@@ -21,7 +18,8 @@ mod ioctl {
         raw::NS_SPECIFIC_IOC as u8,
         raw::ns_specific_req
     );
-    nix::ioctl_none!(ns_get_parent, raw::NSIO, raw::NS_GET_PARENT as u8);
+    // NS_GET_USERNS
+    nix::ioctl_none!(ns_get_userns, raw::NSIO, 1);
 }
 
 pub const SET: u32 = raw::PIDNS_REQ_SET_LAST_PID_VEC;
@@ -61,8 +59,8 @@ pub fn set(ns: &impl AsRawFd, text: impl AsRef<[u8]>) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Fails with EPROTO if what it got is not a vector.
-pub fn get(ns: &impl AsRawFd) -> Result<Vec<i32>, Errno> {
+/// The text of GET. Fails with EPROTO if there is no NUL after it, or anything after that.
+pub fn get_text(ns: &impl AsRawFd) -> Result<String, Errno> {
     let mut text = [0xff; raw::PIDNS_LAST_PID_VEC_MAX as usize];
     let data = text.as_mut_ptr().expose_provenance() as u64;
     // SAFETY: The buffer is borrowed mutably.
@@ -71,17 +69,20 @@ pub fn get(ns: &impl AsRawFd) -> Result<Vec<i32>, Errno> {
     if rest[0] != 0 || rest[1..].iter().any(|&byte| byte != 0xff) {
         return Err(Errno::EPROTO);
     }
-    let numbers = str::from_utf8(vector)
-        .map_err(|_| Errno::EPROTO)?
-        .split(':');
-    numbers
-        .map(|number| number.parse().map_err(|_| Errno::EPROTO))
-        .collect()
+    String::from_utf8(vector.into()).map_err(|_| Errno::EPROTO)
 }
 
-pub fn parent(ns: &impl AsRawFd) -> Result<OwnedFd, Errno> {
+/// The numbers of GET, or EPROTO if it wrote anything else.
+pub fn get(ns: &impl AsRawFd) -> Result<Vec<i32>, Errno> {
+    let text = get_text(ns)?;
+    let numbers = text.split(':').map(str::parse);
+    numbers.collect::<Result<_, _>>().map_err(|_| Errno::EPROTO)
+}
+
+/// The user namespace that owns a namespace.
+pub fn owner(ns: &impl AsRawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: There is no argument.
-    let fd = unsafe { ioctl::ns_get_parent(ns.as_raw_fd()) }?;
+    let fd = unsafe { ioctl::ns_get_userns(ns.as_raw_fd()) }?;
     // SAFETY: The file descriptor is new, and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

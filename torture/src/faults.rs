@@ -2,7 +2,7 @@
 
 //! Every point at which the kernel can be made to fail within a call: the first, the second, and
 //! so on (`/proc/PID/fail-nth`), until a call has none left. Whatever fails, the call succeeds
-//! whole or changes nothing. And since no call allocates, none minds that every allocation fails.
+//! whole or changes nothing. No call allocates, so none fails when every allocation does.
 //!
 //! See `Documentation/fault-injection/fault-injection.rst`.
 
@@ -19,10 +19,10 @@ use std::{
 
 const LEVELS: usize = 3;
 const BEFORE: &str = "1000:2000:3000";
-/// What the buffer of a GET holds before it.
+/// The bytes of a buffer before GET.
 const UNTOUCHED: u8 = 0xaa;
 
-/// A call and what it comes to when nothing is made to fail.
+/// A call, and its result and effect when nothing is made to fail.
 struct Call {
     what: &'static str,
     req: u32,
@@ -94,7 +94,7 @@ impl Call {
         (result, data)
     }
 
-    /// Checks that `result` is what the call comes to when nothing fails.
+    /// Checks the result and the effect of a call in which nothing fails.
     fn check_whole(&self, ns: &File, result: nix::Result<i32>, data: &[u8]) -> Result<()> {
         let got = get(ns)?;
         ensure!(got == self.after, "{}: left {got} behind", self.what);

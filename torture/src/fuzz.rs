@@ -1,37 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Random calls, each compared with a model of what it returns and leaves behind.
+//! Random calls, each compared with a model of its result and effect.
 
+mod c_port;
+mod caller;
 mod generate;
 pub mod memory;
-mod reference;
+mod scene;
 
-use crate::model::{CASES, Case, Effect, Model, Namespace, Outcome, Target, UserNamespace};
+use crate::{
+    call::{self, vector},
+    model::{Case, Effect, Init, Model, Namespace, Outcome, Target},
+    race::task::pids_of,
+};
 use anyhow::{Context, Result, bail, ensure};
+use c_port::Differences;
+use caller::{Order, Privilege};
 use fastrand::Rng;
-use generate::{Choice, Made, OTHER_USER, Privilege, Rewritten};
+use generate::{Made, Rewritten};
 use memory::{Area, Memory};
-use nest::{Level, Nest};
 use nix::{
     errno::Errno,
     libc,
+    sched::{CpuSet, sched_setaffinity},
     sys::wait::{WaitStatus, waitpid},
     unistd::{ForkResult, Pid, fork},
 };
 use ns_last_pid::raw;
-use reference::Differences;
-use rustix::{
-    process::Uid,
-    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_res_uid},
-};
+use scene::{PID_MAX, Scene};
 use std::{
-    arch::asm,
     collections::BTreeSet,
     fs::{self, File},
     os::fd::AsRawFd,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst},
+        Barrier,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -45,20 +48,18 @@ pub struct Args {
     /// How many calls to make
     #[arg(long, default_value_t = 1_000_000)]
     calls: u64,
-    /// Makes the calls to the C port of 2017 too, and tells what differs (on a kernel with ci/configs/reference.patch)
+    /// Makes each call to the C port too and reports the differences (needs the kernel of ci/configs/reference.config)
     #[arg(long)]
-    reference: bool,
+    c_port: bool,
 }
 
 /// Runs that are at least so long must have reached every case.
 const LONG: u64 = 100_000;
-const PID_MAX: [i32; 8] = [301, 302, 999, 1000, 4096, 32768, 99_999, 4_194_304];
 
 pub fn run(args: &Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
-    let mut fuzz = Fuzz::new(Rng::with_seed(seed))?;
-    fuzz.differences = args.reference.then(Differences::default);
+    let mut fuzz = Fuzz::new(Rng::with_seed(seed), args.c_port)?;
     let (start, mut told) = (Instant::now(), Instant::now());
     for n in 0..args.calls {
         fuzz.step(n)
@@ -78,175 +79,80 @@ pub fn run(args: &Args) -> Result<()> {
 struct Fuzz {
     rng: Rng,
     model: Model,
-    choice: Choice,
+    scene: Scene,
     memory: Memory,
-    /// In the order of the model.
-    fds: Vec<i32>,
-    /// The deepest namespace of each nest that is alive.
-    tips: Vec<usize>,
+    /// Namespaces of other types.
     others: Vec<File>,
-    full: CapabilitySets,
-    rewriter: Arc<Rewriter>,
-    outcomes: [u64; CASES.len()],
+    outcomes: [u64; Case::ALL.len()],
     forks: u64,
+    /// Of the calls with a rewritten byte whose results differ: those with the byte before, and those with the byte after.
     rewritten: [u64; 2],
     moved_on: u64,
     differences: Option<Differences>,
-    nests: Vec<Nest>,
-}
-
-/// What is at level 0, from a namespace's deepest level up.
-fn nspid(pid: Pid) -> Result<Vec<i32>> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let pids = line.context("no NSpid")?.split_whitespace();
-    Ok(pids.map(str::parse).collect::<Result<_, _>>()?)
-}
-
-fn number_in(path: &str) -> Result<i32> {
-    Ok(fs::read_to_string(path)?.trim().parse()?)
 }
 
 /// The pids of level 0 that are in use.
 fn used() -> Result<BTreeSet<i32>> {
     let mut pids = BTreeSet::new();
-    for dir in ["/proc", "/proc/self/task"] {
-        for entry in fs::read_dir(dir)? {
-            pids.extend(
-                entry?
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<i32>().ok()),
-            );
-        }
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     Ok(pids)
 }
 
-/// The kinds of nests, and the depth at which one ends.
-fn shapes(rng: &mut Rng) -> Vec<(Vec<Level>, Option<usize>)> {
-    let owned = |depth: usize, owners: &[(usize, u32)]| {
-        let mut levels = vec![Level::default(); depth];
-        for &(at, owner) in owners {
-            levels[at - 1].owner = Some(owner);
-        }
-        levels
-    };
-    let mut shapes = vec![
-        (owned(1, &[]), None),
-        (owned(32, &[]), None),
-        (owned(8, &[(4, 0), (7, 0)]), None),
-        (owned(5, &[(2, OTHER_USER)]), None),
-        (owned(32, &[(1, 0), (17, 0)]), None),
-        (owned(3, &[]), Some(2)),
-        (owned(6, &[(3, 0)]), Some(6)),
-    ];
-    for level in shapes.iter_mut().flat_map(|(levels, _)| levels) {
-        level.pid_max = rng.choice(PID_MAX);
-    }
-    shapes
-}
-
 impl Fuzz {
-    fn new(mut rng: Rng) -> Result<Self> {
-        let level0 = Namespace {
-            parent: None,
-            user: 0,
-            pid_max: number_in("/proc/sys/kernel/pid_max")?,
-            last_pid: 0,
-            dead: false,
-            used: BTreeSet::new(),
-        };
-        let mut model = Model {
-            users: vec![UserNamespace {
-                parent: None,
-                owner: 0,
-            }],
-            namespaces: vec![level0],
-        };
-        let (mut nests, mut tips) = (Vec::new(), Vec::new());
-        let mut choice = Choice {
-            nests: Vec::new(),
-            others: 0,
-        };
-        for (levels, ends) in shapes(&mut rng) {
-            let nest = Nest::of(&levels)?;
-            let mut places = vec![0];
-            let (mut user, mut uid) = (0, 0);
-            for (depth, level) in (1..).zip(&levels) {
-                if let Some(owner) = level.owner {
-                    // As root of a user namespace, it is who created that.
-                    uid = if owner == 0 { uid } else { owner };
-                    model.users.push(UserNamespace {
-                        parent: Some(user),
-                        owner: uid,
-                    });
-                    user = model.users.len() - 1;
-                }
-                let pids: Result<Vec<_>> = nest.inits.iter().map(|&init| nspid(init)).collect();
-                let here = pids?
-                    .into_iter()
-                    .filter_map(|pids| pids.get(depth).copied());
-                model.namespaces.push(Namespace {
-                    parent: Some(places[depth - 1]),
-                    user,
-                    pid_max: level.pid_max.unwrap_or(model.namespaces[0].pid_max),
-                    last_pid: here.max().unwrap_or(0),
-                    dead: ends.is_some_and(|end| depth >= end),
-                    used: BTreeSet::new(),
-                });
-                places.push(model.namespaces.len() - 1);
-            }
-            if let Some(depth) = ends {
-                nest.end(depth)?;
-            }
-            for pids in nest.inits.iter().flat_map(|&init| nspid(init)) {
-                for (&place, &pid) in places.iter().zip(&pids).skip(1) {
-                    model.namespaces[place].used.insert(pid);
-                }
-            }
-            let alive = places
-                .iter()
-                .rev()
-                .find(|&&place| !model.namespaces[place].dead);
-            tips.push(alive.copied().unwrap_or(0));
-            choice.nests.push(places);
-            nests.push(nest);
-        }
-        let mut fds = vec![nests[0].namespaces[0].as_raw_fd()];
-        for nest in &nests {
-            fds.extend(nest.namespaces[1..].iter().map(AsRawFd::as_raw_fd));
-        }
+    fn new(mut rng: Rng, c_port: bool) -> Result<Self> {
         let others = ["mnt", "uts", "ipc", "net", "user", "time", "cgroup"];
         let others = others.map(|other| File::open(format!("/proc/self/ns/{other}")));
-        let others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
-        choice.others = others.len();
-        let rewriter = Rewriter::start();
-        model.namespaces[0].last_pid = number_in("/proc/sys/kernel/ns_last_pid")?;
-        Ok(Fuzz {
+        let others = others.into_iter().collect::<Result<_, _>>()?;
+        // The callers share this CPU, since each call waits for another process. A wakeup across CPUs takes milliseconds in
+        // emulation.
+        run_on(0)?;
+        // Before the callers, which share it.
+        let memory = Memory::new()?;
+        let (scene, model) = Scene::new(&mut rng)?;
+        let mut fuzz = Fuzz {
             rng,
             model,
-            choice,
-            memory: Memory::new()?,
-            fds,
-            tips,
+            scene,
+            memory,
             others,
-            full: capabilities(None)?,
-            rewriter,
-            outcomes: [0; CASES.len()],
+            outcomes: [0; Case::ALL.len()],
             forks: 0,
             rewritten: [0; 2],
             moved_on: 0,
-            differences: None,
-            nests,
-        })
+            differences: c_port.then(Differences::default),
+        };
+        for nest in 0..fuzz.scene.nests.len() {
+            let tip = fuzz.scene.nests[nest].tip;
+            let mut last_pids = vec![300; fuzz.model.upward(tip).count() - 1];
+            fuzz.set_last_pids(tip, &vector(&last_pids))?;
+            last_pids.push(fuzz.model.namespaces[0].last_pid);
+            fuzz.model.set_last_pids(tip, &last_pids);
+        }
+        let level0 = fs::read_to_string("/proc/sys/kernel/ns_last_pid")?;
+        fuzz.model.namespaces[0].last_pid = level0.trim().parse()?;
+        Ok(fuzz)
+    }
+
+    /// Sets the last pids of a namespace, as this process may.
+    fn set_last_pids(&self, namespace: usize, text: &str) -> Result<()> {
+        let file = &self.scene.files[namespace];
+        call::set(file, text).with_context(|| format!("SET {text}"))
     }
 
     fn step(&mut self, n: u64) -> Result<()> {
         if self.rng.u16(..1000) == 0 {
             self.fork()?;
         }
-        let made = generate::make(&mut self.rng, &self.choice, &self.model, &mut self.memory);
+        let made = generate::make(
+            &mut self.rng,
+            &self.scene,
+            self.others.len(),
+            &self.model,
+            &mut self.memory,
+        );
         match self.differences.take() {
             Some(mut differences) => {
                 self.compare(&made, n, &mut differences)?;
@@ -258,7 +164,7 @@ impl Fuzz {
         Ok(())
     }
 
-    /// What may come of it, by the model; with either byte where one is rewritten.
+    /// The outcomes that the model allows: of either byte where one is rewritten.
     fn expect(&mut self, made: &Made) -> Vec<Outcome> {
         let mut outcomes = self.model.expect(&made.call, &self.memory);
         if let Some(Rewritten { offset, bytes }) = made.rewritten {
@@ -270,17 +176,22 @@ impl Fuzz {
     }
 
     fn check(&mut self, made: &Made, n: u64) -> Result<(Case, Result<i32, Errno>)> {
-        let tip = self.tips[made.nest];
+        let tip = self.scene.nests[made.nest].tip;
         let mut outcomes = self.expect(made);
-        let ret = self.call(made, made.call.cmd)?;
-        if let Some(Rewritten { offset, bytes }) = made.rewritten {
-            self.memory.put(Area::Data, offset, &bytes[..1]);
-        }
+        let ret = match made.rewritten {
+            None => self.call(made, made.call.cmd)?,
+            Some(rewritten) => {
+                let ret = rewriting(rewritten, || self.call(made, made.call.cmd))?;
+                self.memory
+                    .put(Area::Data, rewritten.offset, &rewritten.bytes[..1]);
+                ret
+            }
+        };
         let after = self.observe(tip)?;
 
         let mut settled = self.settle(made, &outcomes, ret, &after)?;
         if settled.is_none() {
-            // Tasks created at level 0 show in what GET says, too.
+            // GET shows tasks that were created at level 0, too.
             let from = self.model.namespaces[0].last_pid;
             if self.follow(tip, &after)? {
                 let to = self.model.namespaces[0].last_pid;
@@ -296,9 +207,7 @@ impl Fuzz {
             bail!("mismatch");
         };
         let case = outcomes[which].case;
-        if let Some(place) = CASES.iter().position(|&(other, _)| other == case) {
-            self.outcomes[place] += 1;
-        }
+        self.outcomes[case as usize] += 1;
         if made.rewritten.is_some() && outcomes[0].ret() != outcomes[1].ret() {
             self.rewritten[which.min(1)] += 1;
         }
@@ -322,38 +231,28 @@ impl Fuzz {
             .memory
             .read(self.data_address(made), size.unwrap_or(0).min(513) as usize);
         let text = text.unwrap_or_default().to_vec();
-        let tip = self.tips[made.nest];
+        let tip = self.scene.nests[made.nest].tip;
         let before = self.observe(tip)?;
-        let port = reference::Made {
-            ret: self.call(made, reference::COMMAND)?,
-            after: reference::parse(&self.observe(tip)?),
+        let port = c_port::Made {
+            ret: self.call(made, c_port::COMMAND)?,
+            after: c_port::parse(&self.observe(tip)?),
         };
-        // What GET wrote SET accepts.
-        let arg = raw::ns_specific_req {
-            req: raw::PIDNS_REQ_SET_LAST_PID_VEC,
-            data_size: before.len() as u32,
-            data: before.as_ptr().expose_provenance() as u64,
-        };
-        let arg = (&raw const arg).expose_provenance() as u64;
-        ioctl(self.fds[tip], raw::NS_SPECIFIC_IOC, arg).context("SET")?;
-        let before = reference::parse(&before);
+        // SET accepts the text that GET wrote.
+        self.set_last_pids(tip, &before)?;
+        let before = c_port::parse(&before);
         self.model.set_last_pids(tip, &before);
         let (case, ret) = self.check(made, n)?;
-        let ours = reference::Made {
+        let ours = c_port::Made {
             ret,
-            after: reference::parse(&self.model.text(tip, Privilege::Full.caller())),
+            after: c_port::parse(&self.model_text(tip)),
         };
-        let name = CASES
-            .iter()
-            .find(|&&(other, _)| other == case)
-            .map_or("", |&(_, name)| name);
         let levels = match made.call.target {
             Target::Pid(namespace) => self.model.upward(namespace).count(),
             Target::Other(_) => before.len(),
         };
-        // One that has ended does not show its own.
+        // A namespace without init is no level of the tip.
         let below = before.len().saturating_sub(levels);
-        differences.note(name, &text, below, &before, &port, &ours);
+        differences.note(case.row(), &text, below, &before, &port, &ours);
         Ok(())
     }
 
@@ -365,7 +264,7 @@ impl Fuzz {
         ret: Result<i32, Errno>,
         after: &str,
     ) -> Result<Option<usize>> {
-        let tip = self.tips[made.nest];
+        let tip = self.scene.nests[made.nest].tip;
         let before = self.model.last_pids(tip);
         for (which, outcome) in outcomes.iter().enumerate() {
             if outcome.ret() != ret {
@@ -393,68 +292,34 @@ impl Fuzz {
         Ok(None)
     }
 
-    /// As whoever makes it.
-    fn call(&mut self, made: &Made, cmd: u32) -> Result<Result<i32, Errno>> {
-        let fd = match made.call.target {
-            Target::Pid(namespace) => self.fds[namespace],
-            Target::Other(other) => self.others[other].as_raw_fd(),
+    /// By its caller.
+    fn call(&self, made: &Made, cmd: u32) -> Result<Result<i32, Errno>> {
+        let file = match made.call.target {
+            Target::Pid(namespace) => &self.scene.files[namespace],
+            Target::Other(other) => &self.others[other],
         };
-        self.become_(made.privilege)?;
-        if let Some(rewritten) = made.rewritten {
-            self.rewriter.begin(rewritten);
-        }
-        let ret = match made.compat {
-            true => compat_ioctl(fd, cmd, made.call.arg as u32),
-            false => ioctl(fd, cmd, made.call.arg),
-        };
-        if made.rewritten.is_some() {
-            self.rewriter.end();
-        }
-        if made.privilege == Privilege::OtherUser {
-            set_thread_res_uid(None, Uid::ROOT, None)?;
-        } else if made.privilege != Privilege::Full {
-            set_capabilities(None, self.full)?;
-        }
-        Ok(ret)
+        self.scene.callers[made.by].worker.call(&Order {
+            fd: file.as_raw_fd(),
+            cmd,
+            arg: made.call.arg,
+            compat: made.compat,
+            privilege: made.privilege,
+        })
     }
 
-    fn become_(&self, privilege: Privilege) -> Result<()> {
-        let (checkpoint, admin) = (CapabilitySet::CHECKPOINT_RESTORE, CapabilitySet::SYS_ADMIN);
-        let effective = match privilege {
-            Privilege::Full => return Ok(()),
-            Privilege::OtherUser => {
-                return Ok(set_thread_res_uid(None, Uid::from_raw(OTHER_USER), None)?);
-            }
-            Privilege::NoneEffective => CapabilitySet::empty(),
-            Privilege::CheckpointRestore => checkpoint,
-            Privilege::SysAdmin => admin,
-            Privilege::AllButThese => self.full.effective - checkpoint - admin,
-        };
-        Ok(set_capabilities(
-            None,
-            CapabilitySets {
-                effective,
-                ..self.full
-            },
-        )?)
+    /// The last pids of a namespace and all above it, by the model.
+    fn model_text(&self, namespace: usize) -> String {
+        self.model.text(namespace, Privilege::All.caller(0, 0))
     }
 
-    /// The last pids of a namespace and all above it, as the kernel tells them to one who may see all.
+    /// The last pids of a namespace and all above it, as the kernel shows them to this process.
     fn observe(&self, namespace: usize) -> Result<String> {
-        let mut text = [0_u8; raw::PIDNS_LAST_PID_VEC_MAX as usize];
-        let arg = raw::ns_specific_req {
-            req: raw::PIDNS_REQ_GET_LAST_PID_VEC,
-            data_size: raw::PIDNS_LAST_PID_VEC_MAX,
-            data: text.as_mut_ptr().expose_provenance() as u64,
-        };
-        let arg = (&raw const arg).expose_provenance() as u64;
-        let length = ioctl(self.fds[namespace], raw::NS_SPECIFIC_IOC, arg).context("GET")?;
-        Ok(str::from_utf8(&text[..length as usize])?.to_owned())
+        call::get_text(&self.scene.files[namespace]).context("GET")
     }
 
-    /// The kernel creates tasks at level 0, and nothing else does anywhere: whether that explains all that differs.
+    /// The kernel creates tasks at level 0, and nothing else creates any. Returns whether this explains all differences.
     fn follow(&mut self, namespace: usize, observed: &str) -> Result<bool> {
-        let expected = self.model.text(namespace, Privilege::Full.caller());
+        let expected = self.model_text(namespace);
         let (below, level0) = observed.rsplit_once(':').unwrap_or(("", observed));
         let (expected_below, expected_level0) =
             expected.rsplit_once(':').unwrap_or(("", &expected));
@@ -469,12 +334,13 @@ impl Fuzz {
     /// Nothing has changed anywhere.
     fn every_level(&mut self) -> Result<()> {
         ensure!(self.memory.is_intact(Area::Args), "a struct was written");
-        for tip in self.tips.clone() {
+        for nest in 0..self.scene.nests.len() {
+            let tip = self.scene.nests[nest].tip;
             let observed = self.observe(tip)?;
             ensure!(
                 self.model.is_shown_by(tip, &observed) || self.follow(tip, &observed)?,
                 "last pids moved where no call was made: {} became {observed}",
-                self.model.text(tip, Privilege::Full.caller())
+                self.model_text(tip)
             );
         }
         Ok(())
@@ -482,20 +348,20 @@ impl Fuzz {
 
     /// A task is created somewhere: its pids are those that the model says. Some of them change the namespace's pid_max.
     fn fork(&mut self) -> Result<()> {
-        let nest = self.rng.usize(..self.choice.nests.len());
-        let depth = self.rng.usize(..self.choice.nests[nest].len());
+        let nest = self.rng.usize(..self.scene.nests.len());
+        let depth = self.rng.usize(..self.scene.nests[nest].levels.len());
         let new_pid_max = self.rng.u8(..4) == 0;
         let pid_max = PID_MAX[self.rng.usize(..PID_MAX.len())];
-        let namespace = self.choice.nests[nest][depth];
-        if self.model.namespaces[namespace].dead {
+        let namespace = self.scene.nests[nest].levels[depth];
+        if self.model.namespaces[namespace].init != Init::Alive {
             return Ok(());
         }
         let new_pid_max = new_pid_max && depth > 0;
-        // What level 0 has in use is only known now.
+        // The pids in use at level 0 change all the time.
         self.model.namespaces[0].used = used()?;
-        self.nests[nest].enter(depth)?;
+        self.scene.nests[nest].nest.enter(depth)?;
         let text = pid_max.to_string();
-        // SAFETY: The child opens a file, writes and ends: it takes no lock that the other thread can hold.
+        // SAFETY: The child opens a file, writes and ends: this process has one thread.
         let child = match unsafe { fork() }? {
             ForkResult::Child => {
                 let failed = new_pid_max && fs::write("/proc/sys/kernel/pid_max", &text).is_err();
@@ -504,16 +370,15 @@ impl Fuzz {
             }
             ForkResult::Parent { child } => child,
         };
-        let pids = nspid(child);
+        let pids = pids_of(&child.to_string());
         let status = waitpid(child, None)?;
-        self.nests[nest].enter(0)?;
+        self.scene.nests[nest].nest.enter(0)?;
         ensure!(
             status == WaitStatus::Exited(child, 0),
             "the task ended: {status:?}"
         );
-        let pids = pids?;
 
-        let before = self.model.text(namespace, Privilege::Full.caller());
+        let before = self.model_text(namespace);
         let level0 = self.model.namespaces[0].last_pid;
         let expected = self.model.fork(namespace);
         if pids != expected {
@@ -549,61 +414,34 @@ impl Fuzz {
         ret: Result<i32, Errno>,
         after: &str,
     ) {
-        let Made {
-            call,
-            privilege,
-            nest,
-            rewritten,
-            compat,
-        } = made;
-        println!("--- mismatch at call {n}");
-        match call.target {
-            Target::Pid(namespace) => {
-                let level = self.model.upward(namespace).count() - 1;
-                println!("namespace  level {level} of nest {nest}, by {privilege:?}");
-                for at in self.model.upward(namespace) {
-                    let Namespace {
-                        user,
-                        pid_max,
-                        dead,
-                        ..
-                    } = self.model.namespaces[at];
-                    println!("           pid_max {pid_max}, user namespace {user}, dead {dead}");
-                }
+        let call = &made.call;
+        println!("--- mismatch at call {n}\n{made:?}");
+        if let Target::Pid(namespace) = call.target {
+            for at in self.model.upward(namespace) {
+                let Namespace {
+                    user,
+                    pid_max,
+                    init,
+                    ..
+                } = self.model.namespaces[at];
+                println!("level      {at}: pid_max {pid_max}, user namespace {user}, {init:?}");
             }
-            Target::Other(other) => println!("namespace  {:?}", self.others[other]),
         }
-        let bits = if *compat { 32 } else { 64 };
-        println!(
-            "command    {:#x}, struct at {:#x}, {bits} bits",
-            call.cmd, call.arg
-        );
         if let Some(arg) = self.memory.read(call.arg, 16) {
-            let word =
-                |at: usize| u32::from_ne_bytes([arg[at], arg[at + 1], arg[at + 2], arg[at + 3]]);
-            let (req, size, data) = (word(0), word(4), self.data_address(made));
+            let [req, size] =
+                [0, 4].map(|at| u32::from_ne_bytes([0, 1, 2, 3].map(|i| arg[at + i])));
+            let data = self.data_address(made);
             println!("struct     req {req}, data_size {size}, data at {data:#x}");
             if let Some(text) = self.memory.read(data, size.min(513) as usize) {
                 println!("data       \"{}\"", text.escape_ascii());
             }
         }
-        if let Some(Rewritten { bytes, offset }) = rewritten {
-            println!("rewritten  at {offset}: \"{}\"", bytes.escape_ascii());
-        }
         for outcome in outcomes {
-            println!("expected   {:?} ({:?})", outcome.ret(), outcome.case);
-            match &outcome.effect {
-                Effect::Nothing => {}
-                Effect::Set(last_pids) => println!("           last pids {last_pids:?}"),
-                Effect::Get(text) | Effect::Begun(text) => println!("           \"{text}\""),
-            }
+            println!("expected   {outcome:?}");
         }
+        let tip = self.scene.nests[made.nest].tip;
         println!("got        {ret:?}");
-        let tip = self.tips[*nest];
-        println!(
-            "before     {}",
-            self.model.text(tip, Privilege::Full.caller())
-        );
+        println!("before     {}", self.model_text(tip));
         println!("after      {after}");
         if !self.memory.is_intact(Area::Data) {
             println!("memory     is not as it should be");
@@ -613,42 +451,15 @@ impl Fuzz {
     fn report(&self, calls: u64, took: Duration) -> Result<()> {
         println!();
         let mut missing = Vec::new();
-        for (&(case, name), &count) in CASES.iter().zip(&self.outcomes) {
+        for (case, &count) in Case::ALL.iter().zip(&self.outcomes) {
             let errno = case
                 .errno()
-                .map_or("-".to_owned(), |errno| format!("{errno:?}"));
-            println!("{name:40} {errno:12} {count:10}");
+                .map_or("-".into(), |errno| format!("{errno:?}"));
+            println!("{:42} {errno:12} {count:10}", case.row());
             if count == 0 {
-                missing.push(name.trim());
+                missing.push(case.row().trim());
             }
         }
-        let count = |wanted: Option<Errno>| {
-            let cases = CASES.iter().zip(&self.outcomes);
-            cases
-                .filter(|((case, _), _)| case.errno() == wanted)
-                .map(|(_, count)| count)
-                .sum::<u64>()
-        };
-        println!();
-        let errnos: BTreeSet<_> = CASES
-            .iter()
-            .filter_map(|(case, _)| Some(case.errno()? as i32))
-            .collect();
-        for errno in errnos.into_iter().map(Errno::from_raw) {
-            println!(
-                "{:40} {:12} {:10}",
-                errno.desc(),
-                format!("{errno:?}"),
-                count(Some(errno))
-            );
-        }
-        let of = |wanted: &[Case]| {
-            let cases = CASES.iter().zip(&self.outcomes);
-            cases
-                .filter(|((case, _), _)| wanted.contains(case))
-                .map(|(_, count)| count)
-                .sum::<u64>()
-        };
         println!(
             "\n{} tasks created; text rewritten during the call: {} as before, {} as after; level 0 moved on {} times; {} s",
             self.forks,
@@ -657,113 +468,47 @@ impl Fuzz {
             self.moved_on,
             took.as_secs()
         );
-        let (set, get) = (
-            of(&[Case::Set, Case::SetByLargerStruct]),
-            of(&[Case::Get, Case::GetStopped]),
-        );
         if let Some(differences) = &self.differences {
             differences.report();
         }
+        let reached = Case::ALL.len() - missing.len();
         if calls >= LONG {
             ensure!(missing.is_empty(), "not reached: {}", missing.join("; "));
+        } else if !missing.is_empty() {
+            println!("not reached: {}", missing.join("; "));
         }
-        println!("fuzz: {calls} calls, {set} SET succeeded, {get} GET succeeded, 0 mismatches");
+        println!("fuzz: {calls} calls, {reached} cases reached, 0 mismatches");
         Ok(())
     }
 }
 
-fn ioctl(fd: i32, cmd: u32, arg: u64) -> Result<i32, Errno> {
-    // SAFETY: Where it may write, as the callers see to, is memory that exists for it.
-    Errno::result(unsafe { libc::ioctl(fd, cmd as libc::Ioctl, arg) })
+/// Keeps this thread, and those that it creates, on one CPU.
+fn run_on(cpu: usize) -> nix::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus)
 }
 
-/// As a program of 32 bits does it.
-fn compat_ioctl(fd: i32, cmd: u32, arg: u32) -> Result<i32, Errno> {
-    const IOCTL: u64 = 54;
-    let mut ret = IOCTL;
-    // SAFETY: As for `ioctl()`. The compiler keeps rbx for itself, so that it is put back.
-    unsafe {
-        asm!(
-            "xchg {fd}, rbx",
-            "int 0x80",
-            "xchg {fd}, rbx",
-            fd = inout(reg) i64::from(fd) => _,
-            inout("rax") ret,
-            in("rcx") u64::from(cmd),
-            in("rdx") u64::from(arg),
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-        );
-    }
-    let ret = ret as i32;
-    if ret < 0 {
-        Err(Errno::from_raw(-ret))
-    } else {
-        Ok(ret)
-    }
-}
-
-/// A thread that rewrites one byte again and again while it is told to.
-#[derive(Default)]
-struct Rewriter {
-    address: AtomicUsize,
-    bytes: [AtomicU8; 2],
-    wanted: AtomicBool,
-    at_work: AtomicBool,
-    thread: std::sync::OnceLock<thread::Thread>,
-}
-
-impl Rewriter {
-    fn start() -> Arc<Self> {
-        let rewriter = Arc::new(Rewriter::default());
-        let handle = thread::spawn({
-            let rewriter = Arc::clone(&rewriter);
-            move || rewriter.work()
+/// Makes a call while another thread rewrites a byte of its text again and again.
+fn rewriting<T>(Rewritten { offset, bytes }: Rewritten, call: impl FnOnce() -> T) -> T {
+    let place = Area::Data.address(true, offset) as *mut u8;
+    // SAFETY: It lies in the writable view of `Memory`, which nothing else in this process uses during the call.
+    let place = unsafe { AtomicU8::from_ptr(place) };
+    let (begins, over) = (Barrier::new(2), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Without a second CPU it has turns of its own.
+            let _ = run_on(1);
+            begins.wait();
+            while !over.load(Relaxed) {
+                for byte in bytes {
+                    place.store(byte, Relaxed);
+                }
+            }
         });
-        // It never ends.
-        let _ = rewriter.thread.set(handle.thread().clone());
-        rewriter
-    }
-
-    fn work(&self) {
-        loop {
-            while !self.wanted.load(SeqCst) {
-                thread::park();
-            }
-            let place = self.address.load(SeqCst) as *mut u8;
-            // SAFETY: It lies in the writable view of `Memory`, and only this thread and the kernel use it between
-            // `begin()` and `end()`.
-            let place = unsafe { AtomicU8::from_ptr(place) };
-            let bytes = self.bytes.each_ref().map(|byte| byte.load(SeqCst));
-            self.at_work.store(true, SeqCst);
-            while self.wanted.load(SeqCst) {
-                place.store(bytes[0], SeqCst);
-                place.store(bytes[1], SeqCst);
-            }
-            self.at_work.store(false, SeqCst);
-        }
-    }
-
-    fn begin(&self, Rewritten { offset, bytes }: Rewritten) {
-        self.address
-            .store(Area::Data.address(true, offset) as usize, SeqCst);
-        for (place, byte) in self.bytes.iter().zip(bytes) {
-            place.store(byte, SeqCst);
-        }
-        self.wanted.store(true, SeqCst);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-        self.wait_until(true);
-    }
-
-    fn end(&self) {
-        self.wanted.store(false, SeqCst);
-        self.wait_until(false);
-    }
-
-    fn wait_until(&self, at_work: bool) {
-        while self.at_work.load(SeqCst) != at_work {
-            thread::yield_now();
-        }
-    }
+        begins.wait();
+        let done = call();
+        over.store(true, Relaxed);
+        done
+    })
 }

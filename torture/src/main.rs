@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What NS_SPECIFIC_IOC survives, run as root in a guest that does nothing else.
+//! Tests of NS_SPECIFIC_IOC by random calls, concurrency and injected faults. They need root in a guest that does nothing
+//! else.
 
 mod absent;
 mod call;
@@ -14,7 +15,7 @@ use clap::Parser;
 
 #[derive(Parser)]
 enum Command {
-    /// Random calls, each compared with a model of what it returns and leaves behind
+    /// Random calls, each compared with a model of its result and effect
     Fuzz(fuzz::Args),
     /// Restorers, forkers and dying namespaces at the same time
     Race(race::Args),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a request returns and leaves behind, by the documentation of the ioctl: written from its table of errors, and
-//! from nothing that the kernel has.
+//! The result and the effect of a request, by the documentation of the ioctl. It is written from the table of errors and
+//! the rule of permission, and shares no code with the kernel.
 
 use crate::fuzz::memory::Memory;
 use nix::errno::Errno;
@@ -11,103 +11,71 @@ use std::{collections::BTreeSet, fmt::Write};
 /// Only above these does allocation begin again when it has come to the end.
 const RESERVED_PIDS: i32 = 300;
 
-/// A row of the table of errors, and which of its situations it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Case {
-    OtherDirection,
-    SmallerStruct,
-    OtherType,
-    StructUnreadable,
-    LargerStruct,
-    UnknownReq,
-    NoData,
-    TooMuchData,
-    DataUnreadable,
-    Malformed,
-    PastInt,
-    PastLevels,
-    NoSuchLevel,
-    SetNotPermittedFirst,
-    SetNotPermittedAbove,
-    GetNotPermitted,
-    AbovePidMax,
-    SetNoInit,
-    GetNoInit,
-    TooSmall,
-    DataUnwritable,
-    DataPartlyWritable,
-    Set,
-    SetByLargerStruct,
-    Get,
-    GetStopped,
-}
+macro_rules! cases {
+    ($($name:ident = $row:literal, $errno:expr;)*) => {
+        /// A situation of the table of errors, or a success.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Case {
+            $($name,)*
+        }
 
-pub const CASES: [(Case, &str); 26] = [
-    (Case::OtherDirection, " 1 other direction"),
-    (Case::SmallerStruct, " 1 smaller struct"),
-    (Case::OtherType, " 2 a type without requests"),
-    (Case::StructUnreadable, " 3 struct cannot be read"),
-    (Case::LargerStruct, " 3 byte past the known struct"),
-    (Case::UnknownReq, " 4 unknown req"),
-    (Case::NoData, " 5 SET: data_size 0"),
-    (Case::TooMuchData, " 5 SET: data_size too large"),
-    (Case::DataUnreadable, " 6 SET: data cannot be read"),
-    (Case::Malformed, " 7 SET: malformed"),
-    (Case::PastInt, " 7 SET: number past an int"),
-    (Case::PastLevels, " 7 SET: more numbers than levels can be"),
-    (Case::NoSuchLevel, " 8 SET: no such level"),
-    (
-        Case::SetNotPermittedFirst,
-        " 9 SET: not permitted, first level",
-    ),
-    (
-        Case::SetNotPermittedAbove,
-        " 9 SET: not permitted, level above",
-    ),
-    (Case::GetNotPermitted, " 9 GET: not permitted, first level"),
-    (Case::AbovePidMax, "10 SET: above pid_max"),
-    (Case::SetNoInit, "11 SET: init has died"),
-    (Case::GetNoInit, "11 GET: init has died"),
-    (Case::TooSmall, "12 GET: data_size too small"),
-    (Case::DataUnwritable, "12 GET: data cannot be written"),
-    (
-        Case::DataPartlyWritable,
-        "12 GET: data can be written in part",
-    ),
-    (Case::Set, "SET"),
-    (Case::SetByLargerStruct, "SET, larger struct"),
-    (Case::Get, "GET"),
-    (Case::GetStopped, "GET, stops at a level not permitted"),
-];
+        impl Case {
+            pub const ALL: &[Case] = &[$(Case::$name,)*];
 
-impl Case {
-    pub fn errno(self) -> Option<Errno> {
-        Some(match self {
-            Case::OtherDirection | Case::SmallerStruct => Errno::ENOTTY,
-            Case::OtherType | Case::UnknownReq => Errno::EOPNOTSUPP,
-            Case::StructUnreadable
-            | Case::DataUnreadable
-            | Case::DataUnwritable
-            | Case::DataPartlyWritable => Errno::EFAULT,
-            Case::LargerStruct => Errno::E2BIG,
-            Case::NoData
-            | Case::TooMuchData
-            | Case::Malformed
-            | Case::PastInt
-            | Case::PastLevels
-            | Case::NoSuchLevel
-            | Case::AbovePidMax
-            | Case::SetNoInit
-            | Case::GetNoInit => Errno::EINVAL,
-            Case::SetNotPermittedFirst | Case::SetNotPermittedAbove | Case::GetNotPermitted => {
-                Errno::EPERM
+            /// The row of the table, and the situation.
+            pub fn row(self) -> &'static str {
+                match self {
+                    $(Case::$name => $row,)*
+                }
             }
-            Case::TooSmall => Errno::ERANGE,
-            Case::Set | Case::SetByLargerStruct | Case::Get | Case::GetStopped => return None,
-        })
-    }
+
+            pub fn errno(self) -> Option<Errno> {
+                match self {
+                    $(Case::$name => $errno,)*
+                }
+            }
+        }
+    };
 }
 
+cases! {
+    OtherDirection = " 1 other direction", Some(Errno::ENOTTY);
+    SmallerStruct = " 1 smaller struct", Some(Errno::ENOTTY);
+    OtherType = " 2 a type without requests", Some(Errno::EOPNOTSUPP);
+    StructUnreadable = " 3 struct cannot be read", Some(Errno::EFAULT);
+    LargerStruct = " 3 byte past the known struct", Some(Errno::E2BIG);
+    UnknownReq = " 4 unknown req", Some(Errno::EOPNOTSUPP);
+    NoData = " 5 SET: data_size 0", Some(Errno::EINVAL);
+    TooMuchData = " 5 SET: data_size too large", Some(Errno::EINVAL);
+    DataUnreadable = " 6 SET: data cannot be read", Some(Errno::EFAULT);
+    Malformed = " 7 SET: malformed", Some(Errno::EINVAL);
+    PastInt = " 7 SET: number past an int", Some(Errno::EINVAL);
+    PastLevels = " 7 SET: more numbers than levels can be", Some(Errno::EINVAL);
+    NoSuchLevel = " 8 SET: no such level", Some(Errno::EINVAL);
+    SetIncapableFirst = " 9 SET: no capability, first level", Some(Errno::EPERM);
+    SetIncapableUpward = " 9 SET: no capability, further up", Some(Errno::EPERM);
+    SetAboveByRestore = " 9 SET: above, CHECKPOINT_RESTORE alone", Some(Errno::EPERM);
+    SetBeside = " 9 SET: beside, with SYS_ADMIN", Some(Errno::EPERM);
+    GetIncapable = " 9 GET: no capability", Some(Errno::EPERM);
+    GetAbove = " 9 GET: above, with SYS_ADMIN", Some(Errno::EPERM);
+    GetBeside = " 9 GET: beside, with SYS_ADMIN", Some(Errno::EPERM);
+    AbovePidMax = "10 SET: above pid_max", Some(Errno::EINVAL);
+    SetUnborn = "11 SET: no init yet", Some(Errno::ESRCH);
+    SetDead = "11 SET: init has died", Some(Errno::ESRCH);
+    GetUnborn = "11 GET: no init yet", Some(Errno::ESRCH);
+    GetDead = "11 GET: init has died", Some(Errno::ESRCH);
+    TooSmall = "12 GET: data_size too small", Some(Errno::ERANGE);
+    DataUnwritable = "12 GET: data cannot be written", Some(Errno::EFAULT);
+    DataPartlyWritable = "12 GET: data can be written in part", Some(Errno::EFAULT);
+    Set = "SET, own level and below", None;
+    SetAbove = "SET, above", None;
+    SetByLargerStruct = "SET, larger struct", None;
+    Get = "GET, all levels", None;
+    GetEndsAtOwn = "GET, ends at the caller's own level", None;
+    GetEndsIncapable = "GET, ends below a level without capability", None;
+}
+
+#[derive(Debug)]
 pub enum Effect {
     Nothing,
     /// From the namespace upward.
@@ -118,6 +86,7 @@ pub enum Effect {
     Begun(String),
 }
 
+#[derive(Debug)]
 pub struct Outcome {
     pub case: Case,
     pub effect: Effect,
@@ -152,11 +121,17 @@ pub enum Target {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
+    /// Its active pid namespace. Every task that runs has one.
+    pub own: usize,
+    pub user: usize,
     pub uid: u32,
-    /// Has one of the two capabilities in the initial user namespace.
-    pub capable: bool,
+    /// Has CAP_CHECKPOINT_RESTORE in `user`.
+    pub restore: bool,
+    /// Has CAP_SYS_ADMIN in `user`.
+    pub admin: bool,
 }
 
+#[derive(Debug)]
 pub struct Call {
     pub target: Target,
     pub caller: Caller,
@@ -178,12 +153,27 @@ pub struct UserNamespace {
     pub owner: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    Unborn,
+    Alive,
+    Dead,
+}
+
+/// Where a namespace is, as seen by the caller.
+enum Reach {
+    Own,
+    Below,
+    Above,
+    Beside,
+}
+
 pub struct Namespace {
     pub parent: Option<usize>,
     pub user: usize,
     pub pid_max: i32,
     pub last_pid: i32,
-    pub dead: bool,
+    pub init: Init,
     /// Of tasks that are there all the time.
     pub used: BTreeSet<i32>,
 }
@@ -223,12 +213,12 @@ impl Model {
         let mut text = String::new();
         for at in self.upward(namespace) {
             let Namespace {
-                user,
                 pid_max,
                 last_pid,
+                init,
                 ..
             } = self.namespaces[at];
-            if !self.permits(user, caller) {
+            if self.get_refused(at, caller).is_some() || (at != namespace && init != Init::Alive) {
                 break;
             }
             let separator = if text.is_empty() { "" } else { ":" };
@@ -249,13 +239,53 @@ impl Model {
         }) && numbers.next().is_none()
     }
 
-    /// Who has a capability in a user namespace has it in those below, and who created one has all of them there.
-    fn permits(&self, user: usize, caller: Caller) -> bool {
+    fn reach(&self, at: usize, caller: Caller) -> Reach {
+        if at == caller.own {
+            Reach::Own
+        } else if self.upward(at).any(|above| above == caller.own) {
+            Reach::Below
+        } else if self.upward(caller.own).any(|above| above == at) {
+            Reach::Above
+        } else {
+            Reach::Beside
+        }
+    }
+
+    /// Whether the caller has CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN in a user namespace. A capability holds in the
+    /// user namespaces below, too, and the creator of a user namespace has all capabilities in it.
+    fn capabilities(&self, user: usize, caller: Caller) -> (bool, bool) {
+        if user == caller.user {
+            return (caller.restore, caller.admin);
+        }
         let UserNamespace { parent, owner } = self.users[user];
         match parent {
-            None => caller.capable,
-            Some(0) if owner == caller.uid => true,
-            Some(parent) => self.permits(parent, caller),
+            None => (false, false),
+            Some(parent) if parent == caller.user && owner == caller.uid => (true, true),
+            Some(parent) => self.capabilities(parent, caller),
+        }
+    }
+
+    /// Row 9 of SET, for one level.
+    fn set_refused(&self, at: usize, first: bool, caller: Caller) -> Option<Case> {
+        let (restore, admin) = self.capabilities(self.namespaces[at].user, caller);
+        match self.reach(at, caller) {
+            Reach::Own | Reach::Below if restore || admin => None,
+            Reach::Above if admin => None,
+            Reach::Above if restore => Some(Case::SetAboveByRestore),
+            Reach::Beside if admin => Some(Case::SetBeside),
+            _ if first => Some(Case::SetIncapableFirst),
+            _ => Some(Case::SetIncapableUpward),
+        }
+    }
+
+    /// Row 9 of GET, for one level.
+    fn get_refused(&self, at: usize, caller: Caller) -> Option<Case> {
+        let (restore, admin) = self.capabilities(self.namespaces[at].user, caller);
+        match self.reach(at, caller) {
+            Reach::Own | Reach::Below if restore || admin => None,
+            Reach::Above if admin => Some(Case::GetAbove),
+            Reach::Beside if admin => Some(Case::GetBeside),
+            _ => Some(Case::GetIncapable),
         }
     }
 
@@ -328,25 +358,33 @@ impl Model {
             raw::PIDNS_REQ_SET_LAST_PID_VEC => {
                 let text = memory.read(data, data_size.min(raw::PIDNS_LAST_PID_VEC_MAX) as usize);
                 match self.set(namespace, call.caller, data_size, text) {
-                    Ok(last_pids) => Outcome {
-                        case: match size as usize > known {
-                            true => Case::SetByLargerStruct,
-                            false => Case::Set,
-                        },
-                        effect: Effect::Set(last_pids),
-                    },
+                    Ok(last_pids) => {
+                        let mut levels = self.upward(namespace).take(last_pids.len());
+                        let above =
+                            levels.any(|at| matches!(self.reach(at, call.caller), Reach::Above));
+                        let case = match (size as usize > known, above) {
+                            (true, _) => Case::SetByLargerStruct,
+                            (false, true) => Case::SetAbove,
+                            (false, false) => Case::Set,
+                        };
+                        let effect = Effect::Set(last_pids);
+                        Outcome { case, effect }
+                    }
                     Err(case) => case.into(),
                 }
             }
             raw::PIDNS_REQ_GET_LAST_PID_VEC => {
                 match self.get(namespace, call.caller, data_size) {
-                    Ok(text) if memory.is_writable(data, text.len() + 1) => Outcome {
-                        case: match text.split(':').count() == self.upward(namespace).count() {
-                            true => Case::Get,
-                            false => Case::GetStopped,
-                        },
-                        effect: Effect::Get(text),
-                    },
+                    Ok(text) if memory.is_writable(data, text.len() + 1) => {
+                        let last = self.upward(namespace).nth(text.split(':').count() - 1);
+                        let case = match last {
+                            Some(last) if self.namespaces[last].parent.is_none() => Case::Get,
+                            last if last == Some(call.caller.own) => Case::GetEndsAtOwn,
+                            _ => Case::GetEndsIncapable,
+                        };
+                        let effect = Effect::Get(text);
+                        Outcome { case, effect }
+                    }
                     Ok(mut text) => {
                         // As read() and others do it, which the documentation does not exclude.
                         let parts = (1..=text.len()).rev();
@@ -383,34 +421,34 @@ impl Model {
         }
         let last_pids = numbers(text.ok_or(Case::DataUnreadable)?)?;
         let mut levels = self.upward(namespace);
-        let mut dead = false;
-        for (nth, &last_pid) in last_pids.iter().enumerate() {
-            let at = &self.namespaces[levels.next().ok_or(Case::NoSuchLevel)?];
-            if !self.permits(at.user, caller) {
-                return Err(match nth {
-                    0 => Case::SetNotPermittedFirst,
-                    _ => Case::SetNotPermittedAbove,
-                });
+        let mut no_init = None;
+        for &last_pid in &last_pids {
+            let at = levels.next().ok_or(Case::NoSuchLevel)?;
+            if let Some(refused) = self.set_refused(at, at == namespace, caller) {
+                return Err(refused);
             }
-            if last_pid > at.pid_max {
+            if last_pid > self.namespaces[at].pid_max {
                 return Err(Case::AbovePidMax);
             }
-            dead |= at.dead;
+            no_init = no_init.or(match self.namespaces[at].init {
+                Init::Alive => None,
+                Init::Unborn => Some(Case::SetUnborn),
+                Init::Dead => Some(Case::SetDead),
+            });
         }
-        match dead {
-            true => Err(Case::SetNoInit),
-            false => Ok(last_pids),
-        }
+        no_init.map_or(Ok(last_pids), Err)
     }
 
     fn get(&self, namespace: usize, caller: Caller, data_size: u32) -> Result<String, Case> {
+        if let Some(refused) = self.get_refused(namespace, caller) {
+            return Err(refused);
+        }
+        match self.namespaces[namespace].init {
+            Init::Alive => {}
+            Init::Unborn => return Err(Case::GetUnborn),
+            Init::Dead => return Err(Case::GetDead),
+        }
         let text = self.text(namespace, caller);
-        if text.is_empty() {
-            return Err(Case::GetNotPermitted);
-        }
-        if self.namespaces[namespace].dead {
-            return Err(Case::GetNoInit);
-        }
         match (data_size as usize) < text.len() + 1 {
             true => Err(Case::TooSmall),
             false => Ok(text),

@@ -6,9 +6,9 @@ mod disturbed;
 mod dying;
 mod held;
 mod last;
-mod quiet;
+mod lockstep;
 mod shared;
-mod task;
+pub mod task;
 mod undisturbed;
 
 use crate::call;
@@ -26,7 +26,6 @@ use nix::{
 };
 use shared::{Race, Shared};
 use std::{
-    fs,
     io::{PipeReader, Read, pipe},
     os::fd::AsFd,
     time::{Duration, Instant},
@@ -34,15 +33,15 @@ use std::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long
+    /// The time to run
     #[arg(long, default_value_t = 120)]
     seconds: u64,
-    /// Of what is chosen at random; how the tasks interleave is another matter
+    /// Repeats the random choices, but not the interleaving of the tasks
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// What a worker may take from the word to stop to its end.
+/// The time that a worker may take to end.
 const GRACE: Duration = Duration::from_secs(120);
 
 /// More are only the consequences of the first ones.
@@ -58,13 +57,13 @@ pub fn run(args: &Args) -> Result<()> {
     // Before the pipe of failures, so that its end means that all workers and their tasks are gone.
     let undisturbed = undisturbed::Undisturbed::new(shared)?;
     let disturbed = disturbed::Disturbed::new()?;
-    let quiet = quiet::Quiet::new()?;
+    let lockstep = lockstep::Lockstep::new()?;
 
     let (told, failures) = pipe()?;
     let mut race = Race::new(shared, failures, seed);
     undisturbed.start(&mut race)?;
     disturbed.start(&mut race)?;
-    quiet.start(&mut race)?;
+    lockstep.start(&mut race)?;
     dying::start(&mut race)?;
     last::start(&mut race)?;
     held::start(&mut race)?;
@@ -77,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
             status => failed += tell(format_args!("{name}: ended with {status:?}")),
         }
     }
-    for nest in [&undisturbed.nest, &disturbed.nest, &quiet.nest] {
+    for nest in [&undisturbed.nest, &disturbed.nest, &lockstep.nest] {
         for level in &nest.namespaces {
             if let Err(errno) = call::get(level) {
                 failed += tell(format_args!(
@@ -86,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
             }
         }
     }
-    drop((undisturbed, disturbed, quiet));
+    drop((undisturbed, disturbed, lockstep));
     match waitpid(None, None) {
         Err(Errno::ECHILD) => {}
         stray => failed += tell(format_args!("at the end: a stray task: {stray:?}")),
@@ -109,7 +108,7 @@ fn tell(failure: std::fmt::Arguments) -> usize {
     1
 }
 
-/// Tells the failures as they come, stops the workers when the time is over, and returns how many failures there were
+/// Prints the failures as they come, stops the workers when the time is over, and returns how many failures there were
 /// once the last task is gone.
 fn listen(
     mut told: PipeReader,
@@ -143,8 +142,7 @@ fn listen(
         } else {
             failed += tell(format_args!("no end within {} s", GRACE.as_secs()));
             for (name, pid) in workers {
-                let stack = fs::read_to_string(format!("/proc/{pid}/stack")).unwrap_or_default();
-                println!("  {name}: process {pid}\n{stack}");
+                println!("  {name}: process {pid}");
                 kill(*pid, Signal::SIGKILL).ok();
             }
             bail!("{failed} failures");

@@ -2,82 +2,76 @@
 
 //! Calls: most of them near one that succeeds, some far from it.
 
-use super::memory::{Area, Memory, NOWHERE};
-use crate::model::{Call, Caller, Model, Target};
+use super::{
+    caller::Privilege,
+    memory::{Area, Memory, NOWHERE},
+    scene::Scene,
+};
+use crate::model::{Call, Model, Target};
 use fastrand::Rng;
 use ns_last_pid::{LEVELS_MAX, raw};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privilege {
-    Full,
-    NoneEffective,
-    CheckpointRestore,
-    SysAdmin,
-    AllButThese,
-    OtherUser,
-}
-
-impl Privilege {
-    pub fn caller(self) -> Caller {
-        Caller {
-            uid: match self {
-                Privilege::OtherUser => OTHER_USER,
-                _ => 0,
-            },
-            capable: matches!(
-                self,
-                Privilege::Full | Privilege::CheckpointRestore | Privilege::SysAdmin
-            ),
-        }
-    }
-}
-
-pub const OTHER_USER: u32 = 1000;
-
 /// A byte of the text that another thread changes to and fro.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rewritten {
     pub offset: usize,
     pub bytes: [u8; 2],
 }
 
+#[derive(Debug)]
 pub struct Made {
     pub call: Call,
+    /// The place of its caller.
+    pub by: usize,
     pub privilege: Privilege,
-    /// Which stack of namespaces shows what the call did.
+    /// The nest of the target, whose last pids are compared.
     pub nest: usize,
     pub rewritten: Option<Rewritten>,
     /// By a system call of 32 bits.
     pub compat: bool,
 }
 
-/// What there is to choose from.
-pub struct Choice {
-    /// The places in the model of a nest's namespaces, level 0 first.
-    pub nests: Vec<Vec<usize>>,
-    pub others: usize,
-}
-
-pub fn make(rng: &mut Rng, choice: &Choice, model: &Model, memory: &mut Memory) -> Made {
-    let nest = rng.usize(..choice.nests.len());
-    let levels = &choice.nests[nest];
+pub fn make(
+    rng: &mut Rng,
+    scene: &Scene,
+    others: usize,
+    model: &Model,
+    memory: &mut Memory,
+) -> Made {
+    let nest = rng.usize(..scene.nests.len());
+    let levels = &scene.nests[nest].levels;
     let namespace = match rng.u8(..4) {
-        0 => levels[levels.len() - 1],
+        0 => scene.nests[nest].tip,
         _ => levels[rng.usize(..levels.len())],
     };
     let target = match rng.u8(..100) {
-        0 => Target::Other(rng.usize(..choice.others)),
+        0 => Target::Other(rng.usize(..others)),
         _ => Target::Pid(namespace),
     };
-    let privilege = match rng.u8(..100) {
-        0..80 => Privilege::Full,
-        80..86 => Privilege::NoneEffective,
-        86..90 => Privilege::CheckpointRestore,
-        90..93 => Privilege::SysAdmin,
-        93..96 => Privilege::AllButThese,
-        _ => Privilege::OtherUser,
+    let any = rng.usize(..scene.callers.len());
+    let by = match rng.u8(..8) {
+        0..4 => 0,
+        4..7 => {
+            let mut same_nest = (any..scene.callers.len()).chain(0..any);
+            same_nest
+                .find(|&by| scene.callers[by].nest == Some(nest))
+                .unwrap_or(any)
+        }
+        _ => any,
     };
-    let caller = privilege.caller();
+    let placed = &scene.callers[by];
+    let privilege = match rng.u8(..100) {
+        0..70 => Privilege::All,
+        70..76 => Privilege::Nothing,
+        76..86 => Privilege::CheckpointRestore,
+        86..90 => Privilege::SysAdmin,
+        90..93 => Privilege::TheseTwo,
+        93..96 => Privilege::AllButThese,
+        // A nested user namespace does not map that user.
+        _ if placed.user == 0 => Privilege::OtherUser,
+        _ => Privilege::Nothing,
+    };
+    let caller = privilege.caller(placed.own, placed.user);
     let cmd = command(rng);
 
     let mut rewritten = None;
@@ -168,6 +162,7 @@ pub fn make(rng: &mut Rng, choice: &Choice, model: &Model, memory: &mut Memory) 
                 false => place.address,
             },
         },
+        by,
         privilege,
         nest,
         rewritten,
@@ -263,7 +258,7 @@ fn large_number(rng: &mut Rng, pid_max: i32) -> String {
         _ => u64::MAX as u128,
     };
     match rng.u8(..4) {
-        // What is left of it in fewer bits is valid.
+        // Its lower 32 bits alone are a valid number.
         0 => bound + 1 + rng.u128(..300),
         1 => rng.u128(bound..),
         _ => bound + 2 - rng.u128(..4),
@@ -331,7 +326,7 @@ fn text(rng: &mut Rng, model: &Model, namespace: usize) -> Vec<u8> {
     text
 }
 
-/// Which size to tell of `text`, to which NULs may be added.
+/// The `data_size` for `text`, to which NULs may be added.
 fn data_size(rng: &mut Rng, text: &mut Vec<u8>) -> u32 {
     let length = text.len() as u32;
     match rng.u8(..100) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The memory that the requests point into: two areas, each mapped once to write and once to read only, with memory
-//! that cannot be read before and after them. What they should hold is known without looking.
+//! that cannot be read before and after them. An image has the bytes that they should hold.
 
 use anyhow::Result;
 use nix::{
@@ -168,7 +168,7 @@ impl Memory {
         self.dirty.clear();
     }
 
-    /// Whether it holds what it should.
+    /// Whether it holds the bytes of the image.
     pub fn is_intact(&self, area: Area) -> bool {
         let place = area.address(true, 0) as *const u8;
         // SAFETY: It is the writable view, and nobody writes there while `self` is borrowed.
@@ -184,7 +184,7 @@ impl Memory {
         })
     }
 
-    /// What the kernel reads there.
+    /// The bytes that the kernel reads there.
     pub fn read(&self, address: u64, length: usize) -> Option<&[u8]> {
         let (area, offset) = self.find(address, length, false)?;
         Some(&self.image[area.file_offset() + offset..][..length])
@@ -194,7 +194,7 @@ impl Memory {
         self.find(address, length, true).is_some()
     }
 
-    /// The kernel should have written `bytes` there. Returns what was there before.
+    /// The kernel should have written `bytes` there. Returns the bytes before.
     pub fn written(&mut self, address: u64, bytes: &[u8]) -> Vec<u8> {
         let Some((area, offset)) = self.find(address, bytes.len(), true) else {
             return Vec::new();

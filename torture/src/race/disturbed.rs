@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest without any lock. What remains true
-//! is that no two living tasks have the same pid in one namespace, and that every number is within its bounds.
+//! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest without any lock. No two living tasks
+//! may have the same pid in one namespace, and every number must be within its bounds.
 
 use super::{
     shared::{Count, Race},
@@ -88,7 +88,6 @@ impl Disturbed {
         race.work("forker in 1", |race, rng| {
             self.inside(race, 1, |race| self.create(race, rng, 1, false))
         })?;
-        race.work("setns", |race, rng| self.enter(race, rng))?;
         race.work("unshare", |race, rng| self.unshare(race, rng))?;
         race.call("sysctls in 2", |race, rng| {
             self.inside(race, 2, |race| self.write(race, rng, 2))
@@ -120,22 +119,21 @@ impl Disturbed {
         while race.running() {
             kept.make_room(&mut rng)?;
             let level = rng.usize(base.max(1)..=DEPTH);
-            let mut want = None;
             if restorer {
-                want = self.set(race, &mut rng, level);
-                self.get(race, level);
+                self.set(race, &mut rng, level);
+                self.get(race, base, level);
             }
             self.nest.enter(level)?;
-            kept.keep(hold(race, level, want, || ())?);
+            kept.keep(hold(race, level, || ())?);
         }
         Ok(kept.end()?)
     }
 
-    /// Returns which last pids it has set, from level 1 downward, if they reach up to there.
-    fn set(&self, race: &Race, rng: &mut Rng, level: usize) -> Option<Vec<i32>> {
-        let top = rng.usize(1..=level);
+    fn set(&self, race: &Race, rng: &mut Rng, level: usize) {
+        let levels = rng.usize(1..=level)..=level;
         // Few numbers, so that restorers want the same.
-        let mut numbers: Vec<i32> = (top..=level)
+        let numbers: Vec<i32> = levels
+            .clone()
             .rev()
             .map(|level| match rng.u8(..4) {
                 0 => rng.i32(0..=PID_MAX[level - 1]),
@@ -145,31 +143,24 @@ impl Disturbed {
             .collect();
         let text = vector(&numbers);
         // A number above the lowest pid_max of a level where it moves may be refused.
-        let may_fail = (top..=level)
+        let may_fail = levels
             .rev()
             .zip(&numbers)
             .any(|(level, &n)| level % 2 == 0 && n > PID_MAX_MIN);
         match call::set(&self.nest.namespaces[level], &text) {
             Ok(()) => race.count(Count::DisturbedSet),
-            Err(Errno::EINVAL) if may_fail => {
-                race.count(Count::DisturbedRefused);
-                return None;
-            }
-            Err(errno) => {
-                race.fail(format_args!(
-                    "2 disturbed: SET {text} through level {level}: {errno}"
-                ));
-                return None;
-            }
+            Err(Errno::EINVAL) if may_fail => race.count(Count::DisturbedRefused),
+            Err(errno) => race.fail(format_args!(
+                "2 disturbed: SET {text} through level {level}: {errno}"
+            )),
         }
-        numbers.reverse();
-        (top == 1).then_some(numbers)
     }
 
-    fn get(&self, race: &Race, level: usize) {
+    /// It ends at the level of the caller.
+    fn get(&self, race: &Race, base: usize, level: usize) {
         let got = call::get(&self.nest.namespaces[level]);
         let fits = |got: &[i32]| {
-            got.len() == level + 1
+            got.len() == level - base + 1
                 && got
                     .iter()
                     .zip(PID_MAX[..level].iter().rev())
@@ -183,31 +174,6 @@ impl Disturbed {
         }
     }
 
-    /// Enters all levels in turn, and its own again.
-    fn enter(&self, race: &Race, mut rng: Rng) -> Result<()> {
-        while race.running() {
-            let level = rng.usize(1..=DEPTH);
-            self.nest.enter(level)?;
-            let between = rng.usize(level..=DEPTH);
-            let task = hold(race, level, None, || {
-                race.run("setns", || {
-                    // From there only downward, and back to its own.
-                    let up = setns(&self.nest.namespaces[level - 1], CloneFlags::CLONE_NEWPID);
-                    ensure!(up == Err(Errno::EINVAL), "6: setns upward: {up:?}");
-                    self.nest.enter(between)?;
-                    hold(race, between, None, || ())?.end()?;
-                    self.nest.enter(level)?;
-                    hold(race, level, None, || ())?.end()?;
-                    race.count(Count::Entered);
-                    Ok(())
-                });
-            })?;
-            self.nest.enter(0)?;
-            task.end()?;
-        }
-        Ok(())
-    }
-
     /// Makes namespaces of its own below all levels in turn, while the vectors above them move.
     fn unshare(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
@@ -215,7 +181,7 @@ impl Disturbed {
             let user = rng.bool();
             let last_pid = rng.i32(1..1000);
             self.nest.enter(level)?;
-            let task = hold(race, level, None, || {
+            let task = hold(race, level, || {
                 race.run("unshare", || unshared(race, level, user, last_pid));
             })?;
             task.end()?;
@@ -264,12 +230,7 @@ fn claimed(race: &Race, work: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// Forks a task that must be at `level`, and that claims its pids until it is let go.
-fn hold(
-    race: &Race,
-    level: usize,
-    last_pids: Option<Vec<i32>>,
-    work: impl FnOnce(),
-) -> Result<Held> {
+fn hold(race: &Race, level: usize, work: impl FnOnce()) -> Result<Held> {
     let task = task::create(|| {
         race.run("held", || {
             let pids = task::pids();
@@ -277,12 +238,6 @@ fn hold(
                 pids.len() == level + 1,
                 "pids {pids:?} of a task at level {level}"
             );
-            if let Some(last_pids) = last_pids {
-                let wanted = last_pids.iter().map(|last_pid| last_pid + 1);
-                if !wanted.eq(pids[1..].iter().copied()) {
-                    race.count(Count::Collided);
-                }
-            }
             claimed(race, || {
                 work();
                 Held::stop();
@@ -302,7 +257,7 @@ fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> 
     let ns = File::open("/proc/self/ns/pid_for_children")?;
     let early = call::set(&ns, last_pid.to_string());
     ensure!(
-        early == Err(Errno::EINVAL),
+        early == Err(Errno::ESRCH),
         "6: SET before there is an init: {early:?}"
     );
     let ensure_pid = move |want: i32| {
@@ -329,7 +284,7 @@ fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> 
     } else {
         let got = call::get(&ns)?;
         ensure!(
-            got.len() == level + 2 && got[0] == last_pid,
+            got.len() == 2 && got[0] == last_pid,
             "6: GET: {got:?}, not {last_pid}"
         );
     }
@@ -337,7 +292,7 @@ fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> 
     task::kill_init(init)?;
     let late = call::set(&ns, "1");
     ensure!(
-        late == Err(Errno::EINVAL),
+        late == Err(Errno::ESRCH),
         "6: SET after the init has died: {late:?}"
     );
     if user {
@@ -345,7 +300,7 @@ fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> 
     } else {
         // Not with a user namespace of its own, in which it has no say over the old one.
         setns(own, CloneFlags::CLONE_NEWPID)?;
-        hold(race, level, None, || ())?.end()?;
+        hold(race, level, || ())?.end()?;
         race.count(Count::Unshared);
     }
     Ok(())

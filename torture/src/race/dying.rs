@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The init of a namespace dies while others set, read and fork there: calls succeed or return EINVAL, and EINVAL from
-//! the first time on; what has levels that live besides leaves those alone.
+//! The init of a namespace dies while others set, read and fork there: calls succeed or return ESRCH, and ESRCH from the
+//! first time on. A SET of dead and living levels leaves the living ones alone.
 
 use super::{
-    shared::{Calls, Count, Race},
+    shared::{Count, Race},
     task,
 };
 use crate::call::{self, vector};
@@ -13,19 +13,16 @@ use fastrand::Rng;
 use nest::Nest;
 use nix::{errno::Errno, sys::wait::waitpid};
 use std::{
-    io::{PipeWriter, pipe},
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread::yield_now,
 };
 
 const DEPTH: usize = 3;
 
-/// Calls that others make before the init is killed, at most, and after.
-const CALLS: usize = 300;
-
 /// About the one namespace that dies at a time.
 pub struct Deaths {
-    calls: Calls,
+    /// The callers are to end.
+    over: AtomicBool,
     /// The init was seen to be dead.
     dead: AtomicBool,
 }
@@ -42,27 +39,26 @@ pub fn start(race: &mut Race) -> Result<()> {
 fn die(race: &Race, rng: &mut Rng) -> Result<()> {
     let deaths = &race.shared.deaths;
     let nest = Nest::new(DEPTH)?;
-    let (heard, bell) = pipe()?;
     deaths.dead.store(false, SeqCst);
-    deaths.calls.end(false);
+    deaths.over.store(false, SeqCst);
     let victim = rng.usize(1..=DEPTH);
     let last_pids = (1..=DEPTH).map(|_| rng.i32(100..1000)).collect::<Vec<_>>();
 
     let callers = (0..2).map(|_| {
         let rng = rng.fork();
-        task::create(|| race.run("dying calls", || call(race, &nest, victim, rng, &bell)))
+        task::create(|| race.run("dying calls", || call(race, &nest, victim, rng)))
     });
     let mut tasks = callers.collect::<nix::Result<Vec<_>>>()?;
     tasks.push(task::create(|| {
         race.run("dying fork", || fork(race, &nest))
     })?);
 
-    deaths.calls.wait(&heard, rng.usize(..CALLS))?;
+    task::sleep(rng);
     nest.end(victim)?;
     deaths.dead.store(true, SeqCst);
     race.count(Count::Killed);
-    deaths.calls.wait(&heard, CALLS)?;
-    deaths.calls.end(true);
+    task::sleep(rng);
+    deaths.over.store(true, SeqCst);
     for task in tasks {
         task::reap(task)?;
     }
@@ -75,7 +71,7 @@ fn die(race: &Race, rng: &mut Rng) -> Result<()> {
             let text = vector(&vec![rng.i32(2000..3000); lowest - rng.usize(..level)]);
             let set = call::set(&nest.namespaces[lowest], &text);
             let got = call::get(&nest.namespaces[level])?;
-            if set == Err(Errno::EINVAL) && got[..level] == last_pids[..level] {
+            if set == Err(Errno::ESRCH) && got[..level] == last_pids[..level] {
                 race.count(Count::Unmoved);
             } else {
                 race.fail(format_args!(
@@ -90,51 +86,37 @@ fn die(race: &Race, rng: &mut Rng) -> Result<()> {
 }
 
 /// Sets and reads, until it is over.
-fn call(race: &Race, nest: &Nest, victim: usize, mut rng: Rng, bell: &PipeWriter) -> Result<()> {
+fn call(race: &Race, nest: &Nest, victim: usize, mut rng: Rng) -> Result<()> {
     task::give_way();
     let deaths = &race.shared.deaths;
     // By the level of the file descriptor and the number of levels.
     let mut refused = [[false; DEPTH + 1]; DEPTH + 1];
-    while !deaths.calls.over() {
+    while !deaths.over.load(SeqCst) {
         let level = rng.usize(1..=DEPTH);
-        let (what, levels, result) = if rng.bool() {
-            let levels = rng.usize(1..=level);
-            let text = vector(&vec![rng.i32(100..1000); levels]);
-            let dead = deaths.dead.load(SeqCst);
-            (
-                format!("SET {text}"),
-                levels,
-                (
-                    dead,
-                    call::set(&nest.namespaces[level], text).map(|()| level + 1),
-                ),
-            )
-        } else {
-            let dead = deaths.dead.load(SeqCst);
-            (
-                "GET".into(),
-                1,
-                (
-                    dead,
-                    call::get(&nest.namespaces[level]).map(|got| got.len()),
-                ),
-            )
+        let get = rng.bool();
+        let levels = if get { 1 } else { rng.usize(1..=level) };
+        let dead = deaths.dead.load(SeqCst);
+        let ns = &nest.namespaces[level];
+        let answer = match get {
+            true => call::get(ns).map(|got| got.len()),
+            false => {
+                let text = vector(&vec![rng.i32(100..1000); levels]);
+                call::set(ns, text).map(|()| level + 1)
+            }
         };
-        deaths.calls.made(bell);
-        let (dead, answer) = result;
-        let get = what == "GET";
         // A GET stops at a dead level above, but never returns less than its own.
         let complete =
             answer == Ok(level + 1) || (get && level > victim && matches!(answer, Ok(1..=DEPTH)));
         let refused = &mut refused[level][levels];
         let fits = match answer {
             Ok(_) => complete && !(*refused || (dead && level >= victim)),
-            Err(Errno::EINVAL) => level >= victim,
+            Err(Errno::ESRCH) => level >= victim,
             Err(_) => false,
         };
         if !fits {
             race.fail(format_args!(
-                "4 dying: {what} through level {level}, init {victim} killed, {}, {}: {answer:?} levels",
+                "4 dying: {} of {levels} levels through level {level}, init {victim} killed, {}, {}: {answer:?} levels",
+                if get { "GET" } else { "SET" },
                 if dead { "and dead before" } else { "and maybe dead" },
                 if *refused { "refused before" } else { "never refused before" }
             ));
@@ -155,7 +137,7 @@ fn fork(race: &Race, nest: &Nest) -> Result<()> {
     let deaths = &race.shared.deaths;
     nest.enter(DEPTH)?;
     let mut refused = false;
-    while !deaths.calls.over() {
+    while !deaths.over.load(SeqCst) {
         let dead = deaths.dead.load(SeqCst);
         match task::create(|| ()) {
             Ok(task) => {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What all processes of the race share.
+//! The memory that all processes of the race share.
 
-use super::{
-    disturbed::Claims, dying::Deaths, held::Answer, last::Published, task, undisturbed::Model,
-};
+use super::{disturbed::Claims, dying::Deaths, last::Published, task, undisturbed::Model};
 use anyhow::Result;
 use fastrand::Rng;
 use nix::{
@@ -17,17 +15,14 @@ use nix::{
 use std::{
     ffi::CString,
     fmt::Display,
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    io::{PipeWriter, Write},
     num::NonZeroUsize,
-    sync::atomic::{
-        AtomicBool, AtomicU64, AtomicUsize,
-        Ordering::{Relaxed, SeqCst},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 macro_rules! counts {
     ($($name:ident = $what:literal,)*) => {
-        /// What was done or checked. All of it has to happen.
+        /// Things done or checked. Each of them has to happen.
         #[derive(Clone, Copy)]
         pub enum Count {
             $($name,)*
@@ -46,26 +41,14 @@ counts! {
     Malformed = "1 failing meanwhile: SETs of malformed text",
     AbovePidMax = "1 … above pid_max, at an upper level only",
     NoSuchLevel = "1 … of more levels than there are",
-    Unreadable = "1 … from memory that ends too early",
-    Dead = "1 … through a dead namespace below",
-    Unborn = "1 … through a namespace below that has no init yet",
-    UnknownRequest = "1 … of a request that is not known",
-    OwnerOnly = "1 … without the capability at an upper level only",
-    Incapable = "1 … without any capability",
-    BadGet = "1 … GETs with a short or unwritable buffer",
-    OwnerGet = "1 GETs that end where the capability does",
-    FreeGet = "1 GETs without the lock, within bounds",
     Claimed = "2 disturbed: tasks, no two alive with one pid",
-    Collided = "2 … of them with a pid other than SET had asked for",
     DisturbedSet = "2 … SETs that succeeded",
     DisturbedRefused = "2 … SETs refused, above a pid_max that moved",
     DisturbedGet = "2 … GETs within bounds",
-    QuietSet = "3 atomic: SETs of all levels at once",
-    QuietRefused = "3 … SETs refused, never seen",
-    QuietGet = "3 … GETs, never of two vectors",
+    LockstepSet = "3 atomic: SETs of all levels at once, next to forks",
+    LockstepRefused = "3 … SETs refused, never seen",
+    LockstepGet = "3 … GETs, never of two vectors",
     Lockstep = "3 … tasks with the same pid on all levels, next to SETs",
-    LockstepSet = "3 … SETs next to forks",
-    LockstepGet = "3 … GETs next to both, the same on all levels",
     Killed = "4 dying: namespaces whose init was killed",
     DyingSet = "4 … SETs before",
     DyingGet = "4 … GETs before",
@@ -80,31 +63,25 @@ counts! {
     LastDead = "5 … calls after the init had died",
     LastClosed = "5 … calls after the file descriptor was closed",
     AcrossClose = "5 … calls that ran while it was closed, and came back with a result",
-    Parents = "5 … calls through NS_GET_PARENT of a namespace that vanishes",
-    ParentsGone = "5 … of them when it was dead or closed",
-    Vanishing = "5 … calls through /proc/PID/ns/pid of one that vanishes",
-    VanishingGone = "5 … of them when it was dead or gone",
     HeldAlive = "5 … SETs held up while their file descriptor was closed: they succeed",
     HeldBorn = "5 … SETs held up from before there was an init: they succeed",
-    HeldDead = "5 … SETs held up until nothing but they held the namespace: EINVAL",
+    HeldDead = "5 … SETs held up until nothing but they held the namespace: ESRCH",
     HeldGet = "5 … GETs held up, with or without what they have read",
-    Entered = "6 coming and going: tasks that entered by setns, at the right level",
-    Unshared = "6 … unshare of the pid namespace: its own last pid, next to the others'",
+    Unshared = "6 coming and going: unshare of the pid namespace: its own last pid, next to the others'",
     UserUnshared = "6 … unshare of user and pid namespace: own level settable, none above",
     LastPidWritten = "7 sysctls: writes to ns_last_pid",
     LastPidRefused = "7 … writes to ns_last_pid refused, above pid_max",
     PidMaxWritten = "7 … writes to pid_max",
 }
 
-/// Zeroed is what all of it begins as.
+/// All of it begins as zeros.
 pub struct Shared {
     stopped: AtomicBool,
     counts: [AtomicU64; COUNTS.len()],
     pub model: Model,
     pub claims: Claims,
     pub deaths: Deaths,
-    pub published: [Published; 2],
-    pub answer: Answer,
+    pub published: Published,
 }
 
 impl Shared {
@@ -136,40 +113,7 @@ impl Shared {
     }
 }
 
-/// How many calls were made, for one who waits for them.
-pub struct Calls {
-    made: AtomicUsize,
-    /// Zero while nobody waits.
-    wanted: AtomicUsize,
-    over: AtomicBool,
-}
-
-impl Calls {
-    pub fn made(&self, mut bell: &PipeWriter) {
-        let made = self.made.fetch_add(1, SeqCst) + 1;
-        let wanted = self.wanted.load(SeqCst);
-        if wanted != 0 && made >= wanted && self.wanted.swap(0, SeqCst) != 0 {
-            let _ = bell.write_all(b".");
-        }
-    }
-
-    /// Waits until so many more calls were made.
-    pub fn wait(&self, mut bell: &PipeReader, calls: usize) -> io::Result<()> {
-        self.wanted
-            .store(self.made.load(SeqCst) + calls + 1, SeqCst);
-        bell.read_exact(&mut [0])
-    }
-
-    pub fn over(&self) -> bool {
-        self.over.load(SeqCst)
-    }
-
-    pub fn end(&self, over: bool) {
-        self.over.store(over, SeqCst);
-    }
-}
-
-/// What a worker needs.
+/// The tools of a worker.
 pub struct Race {
     pub shared: &'static Shared,
     failures: PipeWriter,
@@ -220,7 +164,7 @@ impl Race {
         }
     }
 
-    /// Ends what the tasks' parent needs to hear the last of them.
+    /// Closes this end of the pipe of failures, so that the end of the last task closes the pipe.
     pub fn workers(self) -> Vec<(&'static str, Pid)> {
         self.workers
     }
@@ -234,7 +178,7 @@ impl Race {
     }
 
     pub fn fail(&self, failure: impl Display) {
-        // Shorter than PIPE_BUF, and so written at once. Who does not read it has failed already.
+        // Shorter than PIPE_BUF, and so written at once. A reader that is gone has failed already.
         let _ = (&self.failures).write_all(format!("{failure}\n").as_bytes());
     }
 }

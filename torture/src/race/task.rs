@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Tasks, and what their pids are.
+//! Tasks, and their pids.
 
 use fastrand::Rng;
 use nix::{
@@ -17,11 +17,13 @@ use std::{
     fs,
     io::{self, Read, Write, pipe},
     process::exit,
+    thread,
+    time::Duration,
 };
 
 /// Forks a task that does `work` and ends, at the latest with its parent.
 pub fn create(work: impl FnOnce()) -> Result<Pid> {
-    // SAFETY: No process of this program has more than one thread.
+    // SAFETY: No process of a race has more than one thread, but for one whose other thread waits in a system call.
     match unsafe { fork() }? {
         ForkResult::Child => {
             // Fails never.
@@ -55,10 +57,6 @@ impl Held {
     /// Stops this task until it is let go.
     pub fn stop() {
         let _ = raise(Signal::SIGSTOP);
-    }
-
-    pub fn pid(&self) -> Pid {
-        self.0
     }
 
     /// Waits for the end of the first part.
@@ -130,7 +128,7 @@ pub fn init(work: impl FnOnce()) -> io::Result<Pid> {
     Ok(task)
 }
 
-/// Kills and reaps an init. Everybody in its namespace must have been reaped, or be a child of one who is there.
+/// Kills and reaps an init. All other tasks of its namespace must have been reaped, or have their parents there.
 pub fn kill_init(init: Pid) -> Result<()> {
     kill(init, Signal::SIGKILL)?;
     match waitpid(init, None)? {
@@ -139,10 +137,15 @@ pub fn kill_init(init: Pid) -> Result<()> {
     }
 }
 
-/// Leaves the CPU to those who create tasks: calls are made in between, and still outnumber them.
+/// Leaves the CPU to the tasks that fork. Calls are short, and still outnumber the forks.
 pub fn give_way() {
     // It may always have less.
     let _ = rustix::process::nice(10);
+}
+
+/// For as long as others make some calls, or none.
+pub fn sleep(rng: &mut Rng) {
+    thread::sleep(Duration::from_micros(rng.u64(..20_000)));
 }
 
 pub fn reap(task: Pid) -> Result<()> {

@@ -1,39 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Restorers at several levels share a nest, and take a lock around SET and fork: every pid is known beforehand. Calls
-//! that must fail go on meanwhile without the lock, on the same namespaces: one that changes anything makes a pid wrong.
+//! Restorers at several levels share a nest and take a lock around SET and fork, so that every pid is known beforehand.
+//! Calls that must fail go on meanwhile without the lock. A failed call that changed anything would make a pid wrong.
 
 use super::{
     shared::{Count, Race, Shared},
     task::{self, Held},
 };
 use crate::call::{self, vector};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fastrand::Rng;
 use nest::{Level, Nest};
 use nix::{
     errno::Errno,
-    libc::c_ulong,
-    sched::{CloneFlags, setns, unshare},
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect},
-    },
-    unistd::{ForkResult, Uid, fork, setresuid},
+    sys::memfd::{MFdFlags, memfd_create},
 };
 use std::{
     collections::VecDeque,
     fs::File,
-    num::NonZeroUsize,
     os::fd::{AsRawFd, OwnedFd},
-    process::exit,
     sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
 };
 
 const DEPTH: usize = 4;
-
-/// The lowest levels, which have an owner of their own.
-const OWNED: usize = 2;
 
 /// Of levels 1 to `DEPTH`: so small that allocation wraps often, and so different that it does not wrap at once.
 const PID_MAX: [i32; DEPTH] = [1900, 400, 1000, 340];
@@ -47,7 +36,7 @@ const RESERVED_PIDS: i32 = 300;
 /// Tasks that a restorer keeps alive.
 const HELD: usize = 4;
 
-/// What the nest's allocation looks like; who holds the lock may read and change it.
+/// The state of allocation in the nest. The holder of the lock may read and change it.
 pub struct Model {
     /// The pid to try next.
     cursor: [AtomicI32; DEPTH + 1],
@@ -95,19 +84,12 @@ impl Model {
 
 pub struct Undisturbed {
     pub nest: Nest,
-    /// Below the nest, without an init that lives or without one at all.
-    dead: File,
-    unborn: File,
     lock: OwnedFd,
 }
 
 impl Undisturbed {
     pub fn new(shared: &Shared) -> Result<Self> {
-        let mut levels = PID_MAX.map(Level::with_pid_max);
-        levels[DEPTH - OWNED].owner = Some(0);
-        let nest = Nest::of(&levels)?;
-        let dead = below(&nest, true)?;
-        let unborn = below(&nest, false)?;
+        let nest = Nest::of(&PID_MAX.map(Level::with_pid_max))?;
         for init in &nest.inits {
             shared
                 .model
@@ -119,12 +101,7 @@ impl Undisturbed {
             shared.model.set(level, last_pid);
         }
         let lock = memfd_create(c"lock", MFdFlags::empty())?;
-        Ok(Self {
-            nest,
-            dead,
-            unborn,
-            lock,
-        })
+        Ok(Self { nest, lock })
     }
 
     pub fn start(&self, race: &mut Race) -> Result<()> {
@@ -133,8 +110,6 @@ impl Undisturbed {
         race.work("inside level 1", |race, rng| self.inside(race, rng, 1))?;
         race.work("inside level 3", |race, rng| self.inside(race, rng, 3))?;
         race.call("failing calls", |race, rng| self.fail(race, rng))?;
-        race.call("owner below", |race, rng| self.owner_below(race, rng))?;
-        race.call("incapable", |race, rng| self.incapable(race, rng))?;
         Ok(())
     }
 
@@ -219,7 +194,7 @@ impl Undisturbed {
                 race.count(Count::ExactSet);
             }
             if rng.u8(..4) == 0 {
-                self.compare(race, level)?;
+                self.compare(race, base, level)?;
             }
             let after = if set {
                 format!("SET {text}")
@@ -237,18 +212,18 @@ impl Undisturbed {
         Ok(())
     }
 
-    /// Under the lock: is what GET returns what the model has?
-    fn compare(&self, race: &Race, level: usize) -> Result<()> {
+    /// Under the lock: GET returns the model's last pids, up to the level of the caller.
+    fn compare(&self, race: &Race, base: usize, level: usize) -> Result<()> {
         let got = call::get(&self.nest.namespaces[level])?;
-        let want: Vec<i32> = (1..=level)
+        let want: Vec<i32> = (base.max(1)..=level)
             .rev()
             .map(|level| race.shared.model.last_pid(level))
             .collect();
-        if got.len() == level + 1 && got[..level] == want {
+        if got.len() == level - base + 1 && got[..want.len()] == want {
             race.count(Count::ExactGet);
         } else {
             race.fail(format_args!(
-                "1 undisturbed: GET through level {level}: expected {want:?} and level 0, got {got:?}"
+                "1 undisturbed: GET through level {level} by a task of level {base}: expected {want:?}, got {got:?}"
             ));
         }
         Ok(())
@@ -264,183 +239,35 @@ impl Undisturbed {
         Ok(reaped?)
     }
 
-    /// Every call but some of the GETs has to fail, and to change nothing.
+    /// SETs that fail for one of the last reasons, and so after most levels have been checked.
     fn fail(&self, race: &Race, mut rng: Rng) -> Result<()> {
-        let namespaces = &self.nest.namespaces;
-        let edge = Edge::new()?;
         while race.running() {
             let level = rng.usize(1..=DEPTH);
-            let ns = &namespaces[level];
+            let ns = &self.nest.namespaces[level];
             let mut numbers: Vec<i32> = (1..=level)
                 .rev()
                 .map(|level| last_pid(&mut rng, level))
                 .collect();
-            let text = vector(&numbers);
-            let expect = |count, call: &str, want: Errno, got: Result<(), Errno>| {
-                if got == Err(want) {
-                    race.count(count);
-                } else {
-                    race.fail(format_args!(
-                        "1 undisturbed: {call} through level {level}: expected {want}, got {got:?}"
-                    ));
-                }
-            };
-            match rng.u8(..9) {
+            let count = match rng.u8(..3) {
                 0 => {
-                    let text = match rng.u8(..8) {
-                        0 => String::new(),
-                        1 => format!("{text}:"),
-                        2 => format!(":{text}"),
-                        3 => format!("{text}:-1"),
-                        4 => format!("{text}\n"),
-                        5 => format!("{text}::7"),
-                        6 => format!("{text}:2147483648"),
-                        _ => format!("{text:0>513}"),
-                    };
-                    expect(
-                        Count::Malformed,
-                        &format!("SET {text:?}"),
-                        Errno::EINVAL,
-                        call::set(ns, &text),
-                    );
+                    numbers.push(-1);
+                    Count::Malformed
                 }
                 1 => {
                     numbers[level - 1] = PID_MAX[0] + 1 + rng.i32(..1000);
-                    let text = vector(&numbers);
-                    expect(
-                        Count::AbovePidMax,
-                        &format!("SET {text}"),
-                        Errno::EINVAL,
-                        call::set(ns, &text),
-                    );
-                }
-                2 => {
-                    numbers.extend([300, 300]);
-                    let text = vector(&numbers);
-                    expect(
-                        Count::NoSuchLevel,
-                        &format!("SET {text}"),
-                        Errno::EINVAL,
-                        call::set(ns, &text),
-                    );
-                }
-                3 => {
-                    // SAFETY: SET writes nothing.
-                    let got =
-                        unsafe { call::request(ns, call::SET, edge.address(2), text.len().max(3)) };
-                    expect(
-                        Count::Unreadable,
-                        "SET of unreadable memory",
-                        Errno::EFAULT,
-                        got.map(drop),
-                    );
-                }
-                4 | 5 => {
-                    let (count, file, what) = if rng.bool() {
-                        (Count::Dead, &self.dead, "dead")
-                    } else {
-                        (Count::Unborn, &self.unborn, "unborn")
-                    };
-                    let numbers: Vec<i32> = (1..=DEPTH)
-                        .rev()
-                        .map(|level| last_pid(&mut rng, level))
-                        .collect();
-                    let text = format!("300:{}", vector(&numbers));
-                    let call = format!("SET {text} through a namespace that is {what}, not");
-                    expect(count, &call, Errno::EINVAL, call::set(file, &text));
-                }
-                6 => {
-                    let mut text = text.into_bytes();
-                    let data = text.as_mut_ptr().expose_provenance() as c_ulong;
-                    // SAFETY: The buffer is this function's own.
-                    let got = unsafe {
-                        call::request(
-                            ns,
-                            rng.choice([0, 3, u32::MAX]).unwrap_or(0),
-                            data,
-                            text.len(),
-                        )
-                    };
-                    expect(
-                        Count::UnknownRequest,
-                        "an unknown request",
-                        Errno::EOPNOTSUPP,
-                        got.map(drop),
-                    );
-                }
-                7 => {
-                    let (want, address, size) = match rng.bool() {
-                        true => (Errno::ERANGE, edge.address(3), 3),
-                        false => (Errno::EFAULT, edge.address(2), 512),
-                    };
-                    // SAFETY: What of it can be written is nobody else's.
-                    let got = unsafe { call::request(ns, call::GET, address, size) };
-                    expect(Count::BadGet, "GET into a bad buffer", want, got.map(drop));
+                    Count::AbovePidMax
                 }
                 _ => {
-                    let got = call::get(ns);
-                    let fits = |got: &[i32]| {
-                        got.len() == level + 1
-                            && got
-                                .iter()
-                                .zip(PID_MAX[..level].iter().rev())
-                                .all(|(got, max)| (0..=*max).contains(got))
-                    };
-                    match got {
-                        Ok(got) if fits(&got) => race.count(Count::FreeGet),
-                        got => race.fail(format_args!(
-                            "1 undisturbed: GET through level {level}: expected {} numbers within pid_max, got {got:?}",
-                            level + 1
-                        )),
-                    }
+                    numbers.extend([300, 300]);
+                    Count::NoSuchLevel
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// With all capabilities in the user namespace that owns the lowest levels, and none above.
-    fn owner_below(&self, race: &Race, mut rng: Rng) -> Result<()> {
-        setns(owner(&self.nest)?, CloneFlags::CLONE_NEWUSER)?;
-        while race.running() {
-            let level = rng.usize(DEPTH - OWNED + 1..=DEPTH);
-            let top = rng.usize(1..=DEPTH - OWNED);
-            let numbers: Vec<i32> = (top..=level)
-                .rev()
-                .map(|level| last_pid(&mut rng, level))
-                .collect();
+            };
             let text = vector(&numbers);
-            match call::set(&self.nest.namespaces[level], &text) {
-                Err(Errno::EPERM) => race.count(Count::OwnerOnly),
+            match call::set(ns, &text) {
+                Err(Errno::EINVAL) => race.count(count),
                 got => race.fail(format_args!(
-                    "1 undisturbed: SET {text} through level {level} by the owner of the lowest {OWNED}: expected EPERM, \
-                     got {got:?}"
+                    "1 undisturbed: SET {text} through level {level}: expected EINVAL, got {got:?}"
                 )),
-            }
-            match call::get(&self.nest.namespaces[level]) {
-                Ok(got) if got.len() == level - (DEPTH - OWNED) => race.count(Count::OwnerGet),
-                got => race.fail(format_args!(
-                    "1 undisturbed: GET through level {level} by the owner of the lowest {OWNED}: got {got:?}"
-                )),
-            }
-        }
-        Ok(())
-    }
-
-    fn incapable(&self, race: &Race, mut rng: Rng) -> Result<()> {
-        let nobody = Uid::from_raw(65534);
-        setresuid(nobody, nobody, nobody)?;
-        while race.running() {
-            let level = rng.usize(1..=DEPTH);
-            let text = last_pid(&mut rng, level).to_string();
-            let set = call::set(&self.nest.namespaces[level], &text);
-            let get = call::get(&self.nest.namespaces[level]);
-            if (&set, &get) == (&Err(Errno::EPERM), &Err(Errno::EPERM)) {
-                race.count(Count::Incapable);
-            } else {
-                race.fail(format_args!(
-                    "1 undisturbed: level {level}, by nobody: expected EPERM twice, got SET {text}: {set:?}, GET: {get:?}"
-                ));
             }
         }
         Ok(())
@@ -456,80 +283,5 @@ fn last_pid(rng: &mut Rng, level: usize) -> i32 {
         2 => rng.i32(RESERVED_PIDS - 3..=RESERVED_PIDS + 3),
         3 | 4 => rng.i32(200..220),
         _ => rng.i32(0..=max),
-    }
-}
-
-/// The user namespace that owns the lowest levels.
-fn owner(nest: &Nest) -> Result<File> {
-    Ok(File::open(format!(
-        "/proc/{}/ns/user",
-        nest.inits[DEPTH - 1]
-    ))?)
-}
-
-/// A namespace below the lowest one. What created it has ended.
-fn below(nest: &Nest, born: bool) -> Result<File> {
-    let owner = owner(nest)?;
-    nest.enter(DEPTH)?;
-    let creator = task::hold(
-        || {
-            // Only who belongs to the owner can nest there.
-            let made = setns(&owner, CloneFlags::CLONE_NEWUSER)
-                .and_then(|()| unshare(CloneFlags::CLONE_NEWPID));
-            if let Err(errno) = made {
-                eprintln!("unshare: {errno}");
-            }
-            if born {
-                // SAFETY: This process has one thread.
-                match unsafe { fork() } {
-                    Ok(ForkResult::Child) => exit(0),
-                    Ok(ForkResult::Parent { child }) => drop(task::reap(child)),
-                    Err(errno) => eprintln!("fork: {errno}"),
-                }
-            }
-        },
-        || (),
-    );
-    nest.enter(0)?;
-    let creator = creator?;
-    creator.stopped()?;
-    let ns = File::open(format!("/proc/{}/ns/pid_for_children", creator.pid()))?;
-    creator.end()?;
-    let answer = call::get(&ns);
-    ensure!(
-        answer == Err(Errno::EINVAL),
-        "GET of a namespace that cannot create tasks: {answer:?}"
-    );
-    Ok(ns)
-}
-
-/// Memory that ends.
-struct Edge(usize);
-
-impl Edge {
-    const PAGE: usize = 4096;
-
-    /// Digits, up to the end.
-    fn new() -> Result<Self> {
-        let size = NonZeroUsize::new(2 * Self::PAGE).context("two pages")?;
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: A new mapping is nobody else's.
-        let memory = unsafe { mmap_anonymous(None, size, prot, MapFlags::MAP_PRIVATE) }?;
-        // SAFETY: The first page is writable.
-        unsafe { memory.cast::<u8>().write_bytes(b'3', Self::PAGE) };
-        // SAFETY: The mapping has a second page, which nobody uses.
-        unsafe {
-            mprotect(
-                memory.byte_add(Self::PAGE),
-                Self::PAGE,
-                ProtFlags::PROT_NONE,
-            )
-        }?;
-        Ok(Self(memory.as_ptr().expose_provenance() + Self::PAGE))
-    }
-
-    /// So many bytes before the end.
-    fn address(&self, before: usize) -> c_ulong {
-        (self.0 - before) as c_ulong
     }
 }

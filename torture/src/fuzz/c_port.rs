@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What differs between the request and its C port of 2017 (`ci/configs/reference.patch`), found by making the same
+//! The differences between the request and its C port of 2017 (`ci/configs/reference.patch`), found by making the same
 //! calls to both from the same state.
 
 use nix::errno::Errno;
@@ -93,7 +93,7 @@ impl Differences {
         }
         let different: u64 = self.classes.values().map(|(count, _)| count).sum();
         println!(
-            "\nreference: {} calls alike, {different} different in {} classes",
+            "\nC port: {} calls alike, {different} different in {} classes",
             self.same,
             self.classes.len()
         );
