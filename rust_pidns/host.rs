@@ -108,7 +108,7 @@ mod tests {
             prop_assert_eq!(parsed, Some(last_pids.as_slice()));
 
             let mut formatted = String::new();
-            last_pid_vec::format(last_pids.into_iter(), &mut formatted).unwrap();
+            last_pid_vec::format(&last_pids, &mut formatted).unwrap();
             prop_assert_eq!(formatted, text);
         }
     }
