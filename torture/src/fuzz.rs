@@ -48,7 +48,7 @@ pub struct Args {
     /// How many calls to make
     #[arg(long, default_value_t = 1_000_000)]
     calls: u64,
-    /// Makes each call to the C port too and reports the differences (needs the kernel of ci/configs/reference.config)
+    /// Makes each call to the C port too and reports the differences (needs the kernel of ci/configs/c-port.config)
     #[arg(long)]
     c_port: bool,
 }

@@ -191,7 +191,7 @@ fn bars(run: &Run) -> Option<()> {
             .map(|figure| figure.median)
     };
     println!("### The bars\n");
-    let (set, reference) = (call("set")?, call("set, C reference")?);
+    let (set, c_port) = (call("set")?, call("set, C port")?);
     say(
         set <= 5000,
         format!(
@@ -199,7 +199,7 @@ fn bars(run: &Run) -> Option<()> {
             grouped(set)
         ),
     );
-    let percent = 100 * set / reference;
+    let percent = 100 * set / c_port;
     let text = call("set by the crate, text and all")? - set;
     say(
         text <= set,
@@ -211,8 +211,8 @@ fn bars(run: &Run) -> Option<()> {
     say(
         percent <= 40,
         format!(
-            "of the C reference's {}: {percent} % (at most 40)",
-            grouped(reference)
+            "of the C port's {}: {percent} % (at most 40)",
+            grouped(c_port)
         ),
     );
     let ioctl = task("ioctl, clone", 31)?.adds?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The differences between the request and its C port of 2017 (`ci/configs/reference.patch`), found by making the same
+//! The differences between the request and its C port of 2017 (`ci/configs/c-port.patch`), found by making the same
 //! calls to both from the same state.
 
 use nix::errno::Errno;

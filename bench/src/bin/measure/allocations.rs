@@ -61,12 +61,9 @@ pub fn measure() -> Result<Vec<Figure>> {
     count("get", &mut || {
         Ok(calls::get(namespace, &mut text).map(drop)?)
     })?;
-    let seen = count("set, C reference", &mut || {
-        Ok(calls::set_by_reference(namespace, &vector)?)
+    let seen = count("set, C port", &mut || {
+        Ok(calls::set_by_c_port(namespace, &vector)?)
     })?;
-    ensure!(
-        seen == 1,
-        "the reference's allocation does not show: {seen}"
-    );
+    ensure!(seen == 1, "the C port's allocation does not show: {seen}");
     Ok(figures)
 }

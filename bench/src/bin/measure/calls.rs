@@ -24,8 +24,8 @@ nix::ioctl_write_ptr!(
     raw::ns_specific_req
 );
 nix::ioctl_write_ptr!(
-    /// The C port of the request of 2017, see `ci/configs/reference.patch`.
-    reference,
+    /// The C port of the request of 2017, see `ci/configs/c-port.patch`.
+    c_port,
     raw::NSIO,
     128,
     raw::ns_specific_req
@@ -53,14 +53,14 @@ pub fn set(namespace: &File, vector: &str) -> nix::Result<()> {
     unsafe { specific(namespace.as_raw_fd(), &request) }.map(drop)
 }
 
-pub fn set_by_reference(namespace: &File, vector: &str) -> nix::Result<()> {
+pub fn set_by_c_port(namespace: &File, vector: &str) -> nix::Result<()> {
     let request = request(
         raw::PIDNS_REQ_SET_LAST_PID_VEC,
         vector.as_ptr(),
         vector.len(),
     );
     // SAFETY: The request only reads the vector.
-    unsafe { reference(namespace.as_raw_fd(), &request) }.map(drop)
+    unsafe { c_port(namespace.as_raw_fd(), &request) }.map(drop)
 }
 
 pub fn get(namespace: &File, text: &mut [u8]) -> nix::Result<usize> {
@@ -126,8 +126,8 @@ pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
             depth,
             samples(rounds, || Ok(set(namespace, &chosen.vector)?)),
         )?;
-        let taken = samples(rounds, || Ok(set_by_reference(namespace, &chosen.vector)?));
-        add("set, C reference", depth, taken)?;
+        let taken = samples(rounds, || Ok(set_by_c_port(namespace, &chosen.vector)?));
+        add("set, C port", depth, taken)?;
         add(
             "get",
             depth,

@@ -88,8 +88,8 @@ const fn by(name: &'static str, choose: Choose) -> Way {
 const WAYS: [Way; 7] = [
     by("clone", |_, _| Ok(())),
     by("ioctl, clone", |r, chosen| set(r, chosen, calls::set)),
-    by("C reference's ioctl, clone", |r, chosen| {
-        set(r, chosen, calls::set_by_reference)
+    by("C port's ioctl, clone", |r, chosen| {
+        set(r, chosen, calls::set_by_c_port)
     }),
     Way {
         name: "clone3(set_tid)",
