@@ -161,9 +161,6 @@ fn call(race: &Race, mut rng: Rng) {
             Err(_) if before & BORN == 0 => Count::LastUnborn,
             Err(_) => Count::LastDead,
         });
-        if before & CLOSING == 0 && after & CLOSED != 0 && answer != Err(Errno::EBADF) {
-            race.count(Count::AcrossClose);
-        }
     }
 }
 

@@ -62,7 +62,6 @@ counts! {
     LastAlive = "5 … calls that succeeded",
     LastDead = "5 … calls after the init had died",
     LastClosed = "5 … calls after the file descriptor was closed",
-    AcrossClose = "5 … calls that ran while it was closed, and came back with a result",
     HeldAlive = "5 … SETs held up while their file descriptor was closed: they succeed",
     HeldBorn = "5 … SETs held up from before there was an init: they succeed",
     HeldDead = "5 … SETs held up until nothing but they held the namespace: ESRCH",
