@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The front door. Each target is one script in ci/, which says at its top what it does.
+# The front door. Each target is one script, which says at its top what it does; ci/README.md lists them.
 
 help:
 	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
@@ -26,12 +26,12 @@ check:
 shell:
 	@ci/vm
 demo-criu:
-	@ci/demo-criu
+	@criu/demo
 bench:
-	@ci/bench
+	@bench/run
 tree:
-	@ci/setup && ci/fetch && ci/apply && ci/tree
+	@ci/setup/tools && ci/kernel/fetch && ci/kernel/apply && ci/series/tree
 export:
-	@ci/export
+	@ci/series/export
 
 .PHONY: help vm test test-full check shell demo-criu bench tree export

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Written by ci/bindings from linux/nsfs.h.
+// Written by ci/series/bindings from linux/nsfs.h.
 
 pub const NSIO: u32 = 183;
 pub const NS_GET_PARENT: u32 = 46850;

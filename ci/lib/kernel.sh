@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154
+# Which kernels there are, where their sources are, how one is configured and built.
+
+known_kernel() {
+	[[ " ${kernels[*]} " == *" $1 "* ]] || die "no such kernel: '$1' (there are ${kernels[*]})"
+}
+
+# For another architecture, ARCH is in the environment.
+kmake() {
+	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
+		KBUILD_BUILD_USER="$project" KBUILD_BUILD_HOST="$project" "$@"
+}
+
+# source_of KERNEL CONFIG: a configuration with a patch of its own has a tree of its own.
+source_of() {
+	if [ -e "$root/ci/configs/$2.patch" ]; then
+		echo "$build/$1/src-$2"
+	else
+		echo "$build/$1/src"
+	fi
+}
+
+# fragments CONFIG: the files it consists of. What is called small-… stands on small, all else on base.
+fragments() {
+	local first=base
+	[[ $1 != small* ]] || first=small
+	echo "$root/ci/configs/$first.config"
+	[ "$1" = $first ] || echo "$root/ci/configs/$1.config"
+}
+
+compilers() {
+	clang --version
+	rustc --version
+	bindgen --version
+}
+
+# What a build depends on: the tree, the configuration, the compilers.
+build_key() {
+	{
+		git -C "$(source_of "$1" "$2")" rev-parse HEAD
+		fragments "$2" | xargs -d '\n' cat
+		compilers
+	} | sha256sum | cut -d' ' -f1
+}
+
+# make_config SRC OUT FILE…: OUT/.config.new, through a folder of its own: the .config of the last build stays whole.
+make_config() {
+	local src=$1 out=$2 new=$2/config.new
+	shift 2
+	rm -rf "$new"
+	mkdir "$new"
+	kmake -C "$src" O="$new" tinyconfig
+	(cd "$src" && scripts/kconfig/merge_config.sh -m -O "$new" "$new/.config" "$@")
+	kmake -C "$src" O="$new" olddefconfig
+	mv "$new/.config" "$out/.config.new"
+	rm -rf "$new"
+}
+
+# configure KERNEL CONFIG OUT [SRC]: fails by name when a symbol that was asked for did not survive.
+configure() {
+	local src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
+	src=${4:-$(source_of "$1" "$2")}
+	mapfile -t fragments < <(fragments "$2")
+	mkdir -p "$out" "$logs"
+	step "config: Linux $1, $2" "$log" make_config "$src" "$out" "${fragments[@]}"
+	while read -r line; do
+		case $line in
+		CONFIG_*=*) grep -qxF "$line" "$out/.config.new" && continue ;;
+		'# CONFIG_'*' is not set') ! grep -q "^${line:2:-11}=" "$out/.config.new" && continue ;;
+		*) continue ;;
+		esac
+		name=${line#\# } name=${name%%[= ]*} name=${name#CONFIG_}
+		# A fragment later in the list may have said otherwise, and a patch may not have brought the symbol yet.
+		grep -qE "^(# )?CONFIG_${name}[= ]" "${fragments[@]:1}" /dev/null && grep -qxF "$line" "${fragments[0]}" && continue
+		grep -rqE "^[[:space:]]*(menu)?config $name\$" --include='Kconfig*' "$src" || continue
+		lost+=("${line%=y}")
+	done < <(cat "${fragments[@]}")
+	if [[ " ${lost[*]} " == *" CONFIG_RUST "* ]]; then
+		kmake -C "$src" O="$out" rustavailable >>"$log" 2>&1 || true
+	fi
+	[ ${#lost[@]} = 0 ] || die "Linux $1, $2: lost to unmet dependencies: ${lost[*]}" "$log"
+	if cmp -s "$out/.config.new" "$out/.config"; then
+		rm "$out/.config.new"
+	else
+		mv "$out/.config.new" "$out/.config"
+	fi
+}

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154
+# The table of results that ci/check, ci/test and others end with.
+
+# row WHAT CMD…: one row of a table; a failure is noted, and the next row runs all the same. CMD may leave the number
+# of test cases that passed and failed in the file build/cases; else the row itself is one.
+# quiet_row: the same for what says nothing of use while it works: its output goes to a log.
+row() {
+	local what=$1 start=$SECONDS status passed failed
+	shift
+	rm -f "$build/cases"
+	set +e
+	(
+		set -e
+		"$@"
+	)
+	status=$?
+	set -e
+	if read -r passed failed 2>/dev/null <"$build/cases"; then
+		if [ $status != 0 ] && [ "$failed" = 0 ]; then failed=1; fi
+	else
+		passed=$((status == 0)) failed=$((status != 0))
+	fi
+	printf '%s|%s|%d|%d|%d\n' "$what" "$([ $status = 0 ] && echo passed || echo FAILED)" \
+		$((SECONDS - start)) "$passed" "$failed" >>"$build/table"
+	row_status=$status
+}
+
+quiet_row() {
+	local what=$1 log=$logs/${1//[^a-zA-Z0-9.]/-}.log
+	row "$@" >"$log" 2>&1 </dev/null
+	if [ $row_status = 0 ]; then
+		say "$what: passed"
+	else
+		say "$what: FAILED: $(cause "$log") (log: ${log#"$root"/})"
+	fi
+}
+
+# The table, cargo's own last words, the sums. Fails when a row did.
+show_table() {
+	say
+	awk -F'|' '{ printf "%-52s %-6s %5d s\n", $1, $2, $3 }' "$build/table"
+	say
+	cat "$logs"/cargo.result 2>/dev/null || true
+	awk -F'|' '{ p += $4; f += $5 } END { printf "%d passed, %d failed\n", p, f; exit f != 0 }' "$build/table"
+}
