@@ -81,12 +81,12 @@ lock() {
 	export PIDNS_LOCKED=$$
 }
 
-# The cache is shared by all clones of one user.
+# lock_cache PART: all clones of one user share the cache. Each script that fills a part of it locks that part.
 lock_cache() {
 	mkdir -p "$cache"
-	exec 8>>"$cache/lock"
+	exec 8>>"$cache/$1.lock"
 	if ! flock -n 8; then
-		say "waiting: another run is filling $cache"
+		say "waiting: another run is filling $cache ($1)"
 		flock 8
 	fi
 }
