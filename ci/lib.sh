@@ -39,7 +39,7 @@ step() {
 		exec 8>&- 9>&-
 		while { sleep 30 && kill -0 $$; } >/dev/null 2>&1; do
 			lines=$(grep -cE '^  [A-Z]{2,} ' "$log") || lines=
-			printf '  … %d s%s\n' $((SECONDS - start)) "${lines:+, $lines files so far}"
+			printf '  … %s: %d s%s\n' "${what%%:*}" $((SECONDS - start)) "${lines:+, $lines files so far}"
 		done
 	) &
 	ticker=$!
@@ -56,7 +56,7 @@ step() {
 	if [ $status != 0 ]; then
 		die "${what#*: }: failed: $(cause "$log")" "$log"
 	fi
-	printf '  done in %d s\n' $((SECONDS - start))
+	printf '  %s: done in %d s\n' "${what%%:*}" $((SECONDS - start))
 }
 
 # The line of a log that names the fault: the first error, else the first warning, else the last line.
