@@ -2,14 +2,14 @@
 # shellcheck shell=bash disable=SC2154
 # The patches, and git on the kernel's trees.
 
-# git that sees no configuration but the repository's own, and never asks.
+# git with the repository's own configuration only. It never asks for a password.
 git() {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_TERMINAL_PROMPT=0 command git -c core.abbrev=12 "$@"
 }
 
 patches() { printf '%s\n' "$root"/patches/[0-9][0-9][0-9][0-9]-*.patch | grep -v '/0000-' || true; }
 
-# What the series is: the contents of its patches, the cover letter aside.
+# A hash of the patches, without the cover letter.
 series_key() {
 	local list
 	mapfile -t list < <(patches)
@@ -17,17 +17,17 @@ series_key() {
 	cat "${list[@]}" | sha256sum | cut -d' ' -f1
 }
 
-# scratch REPO DIR COMMIT: a worktree without files; git am checks out the few it needs.
+# scratch REPO DIR COMMIT: a worktree without files. git am checks out the few that it needs.
 scratch() {
 	rm -rf "$2"
 	git -C "$1" worktree prune
 	git -C "$1" worktree add -q --no-checkout --detach "$2" "$3"
 	git -C "$2" read-tree "$3"
-	# It tells git diff what the headline of a hunk is, by language.
+	# git diff takes the form of a hunk's headline from it.
 	git -C "$2" checkout-index -q .gitattributes
 }
 
-# am DIR LOG PATCH…: plain git am, with a committer who is the same everywhere. Leaves nothing half done.
+# am DIR LOG PATCH…: plain git am, with the same committer everywhere. When it fails, DIR is as before.
 am() {
 	local dir=$1 log=$2
 	shift 2
@@ -37,7 +37,7 @@ am() {
 	return 1
 }
 
-# Which patch, and git's word on why.
+# am_cause LOG: the patch that did not apply, and git's reason.
 am_cause() {
 	printf '%s: %s' "$(sed -n 's/^Patch failed at //p' "$1" | head -n 1)" \
 		"$(grep -m1 -E '^(error|fatal):' "$1" || tail -n 1 "$1")"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154
-# Which kernels there are, where their sources are, how one is configured and built.
+# The kernels: their sources, their configurations, their builds.
 
 known_kernel() {
 	[[ " ${kernels[*]} " == *" $1 "* ]] || die "no such kernel: '$1' (there are ${kernels[*]})"
 }
 
-# For another architecture, ARCH is in the environment.
+# The kernel's make. It takes ARCH from the environment.
 kmake() {
 	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER="$project" KBUILD_BUILD_HOST="$project" "$@"
@@ -21,7 +21,7 @@ source_of() {
 	fi
 }
 
-# fragments CONFIG: the files it consists of. What is called small-… stands on small, all else on base.
+# fragments CONFIG: its files. Configurations named small-… are based on small, all others on base.
 fragments() {
 	local first=base
 	[[ $1 != small* ]] || first=small
@@ -35,7 +35,7 @@ compilers() {
 	bindgen --version
 }
 
-# What a build depends on: the tree, the configuration, the compilers.
+# build_key KERNEL CONFIG: a hash of all that the build depends on: the tree, the configuration, the compilers.
 build_key() {
 	{
 		git -C "$(source_of "$1" "$2")" rev-parse HEAD
@@ -44,7 +44,7 @@ build_key() {
 	} | sha256sum | cut -d' ' -f1
 }
 
-# make_config SRC OUT FILE…: OUT/.config.new, through a folder of its own: the .config of the last build stays whole.
+# make_config SRC OUT FILE…: write OUT/.config.new. Kconfig works in another folder, so that OUT/.config stays.
 make_config() {
 	local src=$1 out=$2 new=$2/config.new
 	shift 2
@@ -57,7 +57,7 @@ make_config() {
 	rm -rf "$new"
 }
 
-# configure KERNEL CONFIG OUT [SRC]: fails by name when a symbol that was asked for did not survive.
+# configure KERNEL CONFIG OUT [SRC]: write OUT/.config. Fails with the names of symbols that Kconfig has dropped.
 configure() {
 	local src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
 	src=${4:-$(source_of "$1" "$2")}
@@ -71,7 +71,7 @@ configure() {
 		*) continue ;;
 		esac
 		name=${line#\# } name=${name%%[= ]*} name=${name#CONFIG_}
-		# A fragment later in the list may have said otherwise, and a patch may not have brought the symbol yet.
+		# A later fragment may set it otherwise. Before the patch that adds a symbol, there is none.
 		grep -qE "^(# )?CONFIG_${name}[= ]" "${fragments[@]:1}" /dev/null && grep -qxF "$line" "${fragments[0]}" && continue
 		grep -rqE "^[[:space:]]*(menu)?config $name\$" --include='Kconfig*' "$src" || continue
 		lost+=("${line%=y}")

@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2154
 # The table of results that ci/check, ci/test and others end with.
 
-# row WHAT CMD…: one row of a table; a failure is noted, and the next row runs all the same. CMD may leave the number
-# of test cases that passed and failed in the file build/cases; else the row itself is one.
-# quiet_row: the same for what says nothing of use while it works: its output goes to a log.
+# row WHAT CMD…: run CMD and add a row to the table. A failure does not end the script. CMD may write the numbers of
+# test cases that passed and failed to build/cases; else the row counts as one.
+# quiet_row WHAT CMD…: the same, with the output in a log.
 row() {
 	local what=$1 start=$SECONDS status passed failed
 	shift
