@@ -287,10 +287,11 @@ fn moved(run: &Run, saved: &Run) {
     println!("  ({compared} figures compared)\n");
 }
 
-/// What each way adds, against depth. What is below the lowest line of the scale is drawn on it.
+/// What each way adds, against depth, as lines that are labelled where they end.
 fn picture(run: &Run, path: &Path) -> Result<()> {
-    const LOWEST: i64 = 300;
-    const HIGHEST: i64 = 1_000_000_000;
+    const LOWEST: i64 = 50;
+    const HIGHEST: i64 = 20_000_000;
+    const LINE_HEIGHT: i32 = 15;
     const COLOURS: [RGBColor; 6] = [
         RGBColor(214, 39, 40),
         RGBColor(44, 160, 44),
@@ -303,6 +304,7 @@ fn picture(run: &Run, path: &Path) -> Result<()> {
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(16)
+        .margin_right(180)
         .caption(
             "What choosing the pids adds to one task",
             ("sans-serif", 20),
@@ -317,27 +319,37 @@ fn picture(run: &Run, path: &Path) -> Result<()> {
         .y_label_formatter(&|instructions| grouped(*instructions))
         .light_line_style(TRANSPARENT)
         .draw()?;
+    let mut labels = Vec::new();
     let ways = run.names("instructions", "task");
     let ways = ways.into_iter().filter(|way| *way != "clone");
-    for (way, colour) in ways.zip(COLOURS.map(|colour| colour.filled())) {
-        let points = run
-            .depths("instructions", "task")
-            .into_iter()
-            .filter_map(|depth| {
-                let figure = run.find("instructions", "task", way, depth)?;
-                Some((depth as i32, figure.adds?.clamp(LOWEST, HIGHEST)))
-            });
+    for (way, colour) in ways.zip(COLOURS) {
+        let points = run.depths("instructions", "task").into_iter();
+        let points = points.filter_map(|depth| {
+            let added = run.find("instructions", "task", way, depth)?.adds?;
+            // A difference of medians can be too small for the scale. Then it has no point.
+            (LOWEST..HIGHEST)
+                .contains(&added)
+                .then_some((depth as i32, added))
+        });
         let points: Vec<_> = points.collect();
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
-            .label(way.replace(", clone", "").replace("; clone", ""))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        if let Some(end) = points.last() {
+            let (x, y) = chart.backend_coord(end);
+            labels.push((
+                y,
+                x,
+                way.replace(", clone", "").replace("; clone", ""),
+                colour,
+            ));
+        }
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
+    labels.sort_by_key(|label| label.0);
+    let mut lowest = 0;
+    for (y, x, way, colour) in labels {
+        lowest = (y - LINE_HEIGHT / 2).max(lowest + LINE_HEIGHT);
+        let style = ("sans-serif", 13).into_font().color(&colour);
+        root.draw(&Text::new(way, (x + 16, lowest), style))?;
+    }
     root.present()?;
     Ok(())
 }
