@@ -6,9 +6,9 @@
 # test cases that passed and failed to build/cases; else the row counts as one.
 # quiet_row WHAT CMD…: the same, with the output in a log.
 row() {
-	local what=$1 start=$SECONDS status passed failed
+	local what=$1 start=$SECONDS status result=passed passed failed
 	shift
-	rm -f "$build/cases"
+	rm -f "$build/cases" "$build/unchanged"
 	set +e
 	(
 		set -e
@@ -21,8 +21,12 @@ row() {
 	else
 		passed=$((status == 0)) failed=$((status != 0))
 	fi
-	printf '%s|%s|%d|%d|%d\n' "$what" "$([ $status = 0 ] && echo passed || echo FAILED)" \
-		$((SECONDS - start)) "$passed" "$failed" >>"$build/table"
+	if [ $status != 0 ]; then
+		result=FAILED
+	elif [ -e "$build/unchanged" ]; then
+		result=$(<"$build/unchanged")
+	fi
+	printf '%s|%s|%d|%d|%d\n' "$what" "$result" $((SECONDS - start)) "$passed" "$failed" >>"$build/table"
 	row_status=$status
 }
 
@@ -34,6 +38,31 @@ quiet_row() {
 	else
 		say "$what: FAILED: $(cause "$log") (log: ${log#"$root"/})"
 	fi
+}
+
+# once WHAT CMD…: run CMD, but not if it has passed and nothing has changed since: no file of the repository but its
+# pages, no compiler, no emulator. With PIDNS_ALL set it runs in any case.
+once() {
+	local what=$1 passed=$build/passed/${1//[^a-zA-Z0-9.]/-} key was date cases
+	shift
+	key=$({
+		cd "$root"
+		git ls-files -z --cached --others --exclude-standard -- . ':!linux' ':!*.md' ':!*.svg' | sort -z | xargs -0 sha256sum
+		compilers
+		vng --version
+		qemu-system-x86_64 --version
+	} | sha256sum | cut -d' ' -f1)
+	if [ -z "${PIDNS_ALL-}" ] && IFS='|' read -r was date cases 2>/dev/null <"$passed" && [ "$was" = "$key" ]; then
+		say "$what: unchanged since it passed on $date"
+		echo "unchanged since $date" >"$build/unchanged"
+		echo "$cases" >"$build/cases"
+		return
+	fi
+	mkdir -p "$build/passed"
+	rm -f "$passed"
+	"$@"
+	cases=$(cat "$build/cases" 2>/dev/null) || cases="1 0"
+	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
 
 # The table, cargo's own last words, the sums. Fails when a row did.
