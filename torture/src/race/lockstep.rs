@@ -13,7 +13,8 @@ use fastrand::Rng;
 use nest::{Level, Nest};
 use nix::errno::Errno;
 
-const DEPTH: usize = 5;
+/// Many, so that a call takes long over them: a lock that is not held all the while shows.
+const DEPTH: usize = 31;
 
 /// Of all levels. So small that allocation wraps often.
 const PID_MAX: i32 = 400;
