@@ -106,6 +106,8 @@ esac
 # The virtual environment comes last: its python3 is not for others.
 export PATH=$llvm/bin:$cache/bindgen-$bindgen_version/bin:$PATH:$cache/venv/bin
 export LIBCLANG_PATH=$llvm/lib LC_ALL=C.UTF-8
+# Of all crates, wherever cargo is started.
+export CARGO_TARGET_DIR=$build/cargo CARGO_TERM_COLOR=never
 # Written by ci/setup/tools: where the Rust library's source is, when it is not in rustc's own tree.
 if [ -e "$cache/env" ]; then
 	# shellcheck source=/dev/null

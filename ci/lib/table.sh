@@ -65,7 +65,7 @@ once() {
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
 
-# The table, cargo's own last words, the sums. Fails when a row did.
+# The table, the results of cargo test by crate, the sums. Fails when a row did.
 show_table() {
 	say
 	awk -F'|' '{ printf "%-52s %-6s %5d s\n", $1, $2, $3 }' "$build/table"

@@ -3,7 +3,7 @@
 //! Restores tasks whose parents may not choose pids: the parents are in user namespaces of their
 //! own, one with a pid namespace of its own, one in the pid namespace of this program.
 //!
-//!     cargo build --example restore_tree && sudo target/debug/examples/restore_tree
+//!     cargo build --example restore_tree && sudo build/cargo/debug/examples/restore_tree
 //!
 //! `clone3(set_tid)` ends with `EPERM`, because it asks for the parent's capability on every level.
 //! This program, the restorer, is outside and has the capability: it sets the last pids, and then
