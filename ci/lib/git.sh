@@ -43,6 +43,20 @@ am_cause() {
 		"$(grep -m1 -E '^(error|fatal):' "$1" || tail -n 1 "$1")"
 }
 
+# cover_end FILE: how many lines of a cover letter are text: those before the last shortlog.
+cover_end() {
+	awk '
+		{ line[NR] = $0 }
+		END {
+			author = "^[^ ].* \\([0-9]+\\):$"
+			last = NR
+			while (last && (line[last] ~ author || line[last] ~ /^( .*)?$|^base-commit: /)) last--
+			first = last + 1
+			while (first <= NR && line[first] !~ author) first++
+			print (first > NR ? last + 1 : first - 1)
+		}' "$1"
+}
+
 tree_clean() {
 	local gitdir
 	gitdir=$(git -C "$1" rev-parse --absolute-git-dir)
