@@ -6,6 +6,9 @@ known_kernel() {
 	[[ " ${kernels[*]} " == *" $1 "* ]] || die "no such kernel: '$1' (there are ${kernels[*]})"
 }
 
+# The version that a Makefile on stdin says, or nothing.
+makefile_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' | paste -sd.; }
+
 # The kernel's make. It takes ARCH from the environment.
 kmake() {
 	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
