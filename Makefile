@@ -11,9 +11,11 @@ help:
 	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (an hour from nothing)'
 	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
 	@echo 'make export     write patches/, and what is shown of them here, from build/tree'
+	@echo 'make submission the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)'
 	@echo
 	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
-	@echo 'LINUX_SRC=DIR (or a tarball) takes the pinned kernel from there.'
+	@echo 'LINUX_SRC=DIR (or a tarball) takes the pinned kernel from there. With any other kernel tree in DIR,'
+	@echo 'LINUX_SRC=DIR make check tells whether the series applies to it (ci/series/applies DIR COMMIT: to a branch).'
 
 vm:
 	@ci/main
@@ -33,5 +35,7 @@ tree:
 	@ci/setup/tools && ci/kernel/fetch && ci/kernel/apply && ci/series/tree
 export:
 	@ci/series/export
+submission:
+	@ci/series/submission $(ARGS)
 
-.PHONY: help vm test test-full check shell demo-criu bench tree export
+.PHONY: help vm test test-full check shell demo-criu bench tree export submission
