@@ -2,10 +2,10 @@
 
 //! A kernel without the ioctl: no type of namespace knows it.
 
-use crate::call;
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use std::fs::{self, File};
+use testbed::request as call;
 
 pub fn run() -> Result<()> {
     let mut types = vec![];

@@ -6,9 +6,7 @@
 //!
 //! See `Documentation/fault-injection/fault-injection.rst`.
 
-use crate::call;
 use anyhow::{Context, Result, ensure};
-use nest::Nest;
 use nix::errno::Errno;
 use ns_last_pid::raw;
 use std::{
@@ -16,6 +14,8 @@ use std::{
     io::pipe,
     os::unix::fs::FileExt,
 };
+use testbed::Nest;
+use testbed::request as call;
 
 const LEVELS: usize = 3;
 const BEFORE: &str = "1000:2000:3000";

@@ -5,20 +5,17 @@
 mod c_port;
 mod caller;
 mod generate;
-pub mod memory;
+mod memory;
+mod model;
 mod scene;
 
-use crate::{
-    call::{self, vector},
-    model::{Case, Effect, Init, Model, Namespace, Outcome, Target},
-    race::task::pids_of,
-};
 use anyhow::{Context, Result, bail, ensure};
 use c_port::Differences;
 use caller::{Order, Privilege};
 use fastrand::Rng;
 use generate::{Made, Rewritten};
 use memory::{Area, Memory};
+use model::{Case, Effect, Init, Model, Namespace, Outcome, Target};
 use nix::{
     errno::Errno,
     libc,
@@ -38,6 +35,10 @@ use std::{
     },
     thread,
     time::{Duration, Instant},
+};
+use testbed::{
+    request::{self as call, vector},
+    task::pids_of,
 };
 
 #[derive(clap::Args)]

@@ -4,10 +4,8 @@
 //! else.
 
 mod absent;
-mod call;
 mod faults;
 mod fuzz;
-mod model;
 mod race;
 
 use anyhow::Result;

@@ -8,10 +8,8 @@ mod held;
 mod last;
 mod lockstep;
 mod shared;
-pub mod task;
 mod undisturbed;
 
-use crate::call;
 use anyhow::{Result, bail, ensure};
 use fastrand::Rng;
 use nix::{
@@ -30,6 +28,8 @@ use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
+use testbed::request as call;
+use testbed::task;
 
 #[derive(clap::Args)]
 pub struct Args {

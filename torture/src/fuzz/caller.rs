@@ -2,9 +2,8 @@
 
 //! The processes that make the calls: one outside, the others within the nests, in user namespaces of their own choice.
 
-use crate::model;
+use super::model;
 use anyhow::{Context, Result, ensure};
-use nest::Nest;
 use nix::{
     errno::Errno,
     libc,
@@ -27,6 +26,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::exit,
 };
+use testbed::Nest;
 
 /// The capabilities of a caller during a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 //! Calls: most of them near one that succeeds, some far from it.
 
+use super::model::{Call, Model, Target, size_of_struct};
 use super::{
     caller::Privilege,
     memory::{Area, Memory, NOWHERE},
     scene::Scene,
 };
-use crate::model::{Call, Model, Target};
 use fastrand::Rng;
 use ns_last_pid::{LEVELS_MAX, raw};
 
@@ -136,7 +136,7 @@ pub fn make(
             arg[..4].copy_from_slice(&rng.u32(1..3).to_ne_bytes());
         }
     }
-    let size = crate::model::size_of_struct(cmd) as usize;
+    let size = size_of_struct(cmd) as usize;
     let place = match rng.u8(..4) {
         0 => place(rng, Area::Args, size),
         _ => Place::inside(rng, Area::Args, size.max(arg.len()), true),

@@ -2,16 +2,14 @@
 
 //! The namespaces and the callers of a run, and the model of them.
 
-use super::caller::{OTHER_USER, Worker, unborn};
-use crate::{
-    call,
+use super::{
+    caller::{OTHER_USER, Worker, unborn},
     model::{Init, Model, Namespace, UserNamespace},
-    race::task::pids_of,
 };
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use nest::{Level, Nest};
 use std::{collections::BTreeSet, fs, fs::File};
+use testbed::{Level, Nest, request as call, task::pids_of};
 
 /// Some in which allocation wraps soon, and the largest that there can be.
 pub const PID_MAX: [i32; 8] = [301, 302, 999, 1000, 4096, 32768, 99_999, PID_MAX_LIMIT];

@@ -7,10 +7,8 @@ use super::{
     shared::{Count, Race},
     task::{self, Held, Kept},
 };
-use crate::call::{self, vector};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use nest::{Level, Nest};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns, unshare},
@@ -20,6 +18,8 @@ use std::{
     io,
     sync::atomic::{AtomicI32, Ordering::SeqCst},
 };
+use testbed::request::{self as call, vector};
+use testbed::{Level, Nest};
 
 const DEPTH: usize = 4;
 

@@ -7,15 +7,15 @@ use super::{
     shared::{Count, Race},
     task,
 };
-use crate::call::{self, vector};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use nest::Nest;
 use nix::{errno::Errno, sys::wait::waitpid};
 use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread::yield_now,
 };
+use testbed::Nest;
+use testbed::request::{self as call, vector};
 
 const DEPTH: usize = 3;
 

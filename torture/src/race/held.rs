@@ -7,7 +7,6 @@ use super::{
     shared::{Count, Race},
     task,
 };
-use crate::call;
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use nix::{
@@ -16,6 +15,7 @@ use nix::{
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous},
 };
 use std::{fs::File, num::NonZeroUsize, os::fd::AsRawFd, thread};
+use testbed::request as call;
 use userfaultfd::{Event, UffdBuilder};
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();

@@ -7,7 +7,6 @@ use super::{
     shared::{Count, Race},
     task,
 };
-use crate::call::{self};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use nix::{
@@ -23,6 +22,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     thread::yield_now,
 };
+use testbed::request as call;
 
 // Events of the namespace that is published.
 const BORN: u32 = 1;

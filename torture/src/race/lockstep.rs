@@ -7,11 +7,11 @@ use super::{
     shared::{Count, Race},
     task::{self, Kept},
 };
-use crate::call::{self, vector};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use nest::{Level, Nest};
 use nix::errno::Errno;
+use testbed::request::{self as call, vector};
+use testbed::{Level, Nest};
 
 /// Many, so that a call takes long over them: a lock that is not held all the while shows.
 const DEPTH: usize = 31;

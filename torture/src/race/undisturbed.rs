@@ -7,10 +7,8 @@ use super::{
     shared::{Count, Race, Shared},
     task::{self, Held},
 };
-use crate::call::{self, vector};
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use nest::{Level, Nest};
 use nix::{
     errno::Errno,
     sys::memfd::{MFdFlags, memfd_create},
@@ -21,6 +19,8 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
 };
+use testbed::request::{self as call, vector};
+use testbed::{Level, Nest};
 
 const DEPTH: usize = 4;
 

@@ -5,8 +5,8 @@
 use crate::{DEPTHS, calls, figure, tasks::Chosen};
 use anyhow::{Context, Result, ensure};
 use bench::Figure;
-use nest::Nest;
 use std::fs;
+use testbed::Nest;
 
 /// How many calls are counted together.
 const CALLS: i64 = 1000;

@@ -8,13 +8,13 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use bench::Figure;
-use nest::Nest;
 use nix::errno::Errno;
 use ns_last_pid::{LastPids, PidNamespace, raw};
 use std::{
     fs::{self, File},
     os::fd::AsRawFd,
 };
+use testbed::Nest;
 
 nix::ioctl_write_ptr!(
     /// The request of the series.

@@ -10,7 +10,6 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use bench::{Figure, quartiles};
 use libc::{c_long, clone_args, pid_t};
-use nest::Nest;
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
@@ -32,6 +31,7 @@ use std::{
     thread,
     time::Duration,
 };
+use testbed::Nest;
 
 /// Pids for a task `depth` levels down, in every form that a way of creating it needs.
 pub struct Chosen {

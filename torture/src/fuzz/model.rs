@@ -3,7 +3,7 @@
 //! The result and the effect of a request, by the documentation of the ioctl. It is written from the table of errors and
 //! the rule of permission, and shares no code with the kernel.
 
-use crate::fuzz::memory::Memory;
+use super::memory::Memory;
 use nix::errno::Errno;
 use ns_last_pid::{LEVELS_MAX, raw};
 use std::{collections::BTreeSet, fmt::Write};

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The programs that measure and torture have in common: nested pid namespaces, tasks with pids on each level, the
+//! requests as plain system calls.
+
+mod nest;
+pub mod request;
+pub mod task;
+
+pub use nest::{Level, Nest};
