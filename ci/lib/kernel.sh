@@ -9,6 +9,15 @@ known_kernel() {
 # The version that a Makefile on stdin says, or nothing.
 makefile_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' | paste -sd.; }
 
+# The version of a kernel tree: of its commit if it is a git repository, as ci/kernel/fetch takes it. Nothing if it is none.
+tree_version() {
+	if [ -e "$1/.git" ]; then
+		command git -C "$1" show HEAD:Makefile 2>/dev/null | makefile_version
+	elif [ -e "$1/Makefile" ]; then
+		makefile_version <"$1/Makefile"
+	fi
+}
+
 # The kernel's make. It takes ARCH from the environment.
 kmake() {
 	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
