@@ -5,12 +5,12 @@
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use ns_last_pid::{Error, GatedCommand, LastPids, PidNamespace};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     error,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     os::{fd::AsFd, unix::fs::MetadataExt, unix::process::ExitStatusExt},
     path::PathBuf,
     process::ExitCode,
@@ -54,6 +54,10 @@ Exit status:
      need CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace
      that owns them. Those above it need CAP_SYS_ADMIN, and can be set
      but not read. All others are out of reach.
+  5  only with reserve --oci-state --strict: standard input has no
+     state of a container that has a process, or that process has
+     ended, or it shares the pid namespace of ns-last-pid
+  Without --strict, reserve --oci-state exits with 2 or 0.
 
 Exit status of run, after a correct command line:
   125  the command was not run
@@ -100,9 +104,25 @@ enum Action {
     /// Tasks that have pids up to PID keep them. New tasks get higher ones until allocation reaches
     /// pid_max and goes on from the bottom. If other tasks fork at this very moment and allocation
     /// passes PID, it is moved back to PID.
+    ///
+    /// Prints the last pid that the kernel shows afterwards. An agent that wants to know it neither
+    /// searches /proc for the highest pid in use nor enters NAMESPACE. Tasks whose pids were chosen
+    /// by clone3() with set_tid may have higher ones.
+    ///
+    /// With --oci-state it is a createRuntime hook for container runtimes. If such a hook fails, the
+    /// runtime does not start the container. Without --strict, a failure is therefore one line on
+    /// standard error, which the runtime may drop, and exit status 0.
+    #[command(allow_missing_positional = true)]
     Reserve {
-        #[command(flatten)]
-        target: Target,
+        /// A process id, or a namespace file such as /proc/4321/ns/pid
+        #[arg(value_hint = ValueHint::FilePath, required_unless_present = "oci_state")]
+        namespace: Option<OsString>,
+        /// Take NAMESPACE from the state that OCI runtimes give to hooks on standard input
+        #[arg(long, conflicts_with = "namespace")]
+        oci_state: bool,
+        /// Let a failure have its exit status, which keeps the container from starting
+        #[arg(long, requires = "oci_state", conflicts_with = "namespace")]
+        strict: bool,
         /// The highest pid that new tasks shall not get
         #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
         pid: u32,
@@ -150,10 +170,14 @@ struct Target {
 
 impl Target {
     fn open(&self) -> Result<PidNamespace, Error> {
-        match self.namespace.to_str().and_then(|text| text.parse().ok()) {
-            Some(pid) => PidNamespace::of_process(pid),
-            None => PidNamespace::open(&self.namespace),
-        }
+        open(&self.namespace)
+    }
+}
+
+fn open(namespace: &OsStr) -> Result<PidNamespace, Error> {
+    match namespace.to_str().and_then(|text| text.parse().ok()) {
+        Some(pid) => PidNamespace::of_process(pid),
+        None => PidNamespace::open(namespace),
     }
 }
 
@@ -162,16 +186,25 @@ type Failure = Box<dyn error::Error>;
 fn main() -> ExitCode {
     let action = Cli::parse().action;
     let runs = matches!(action, Action::Run { .. });
+    let (hook, strict) = match action {
+        Action::Reserve {
+            oci_state, strict, ..
+        } => (oci_state, strict),
+        _ => (false, false),
+    };
     act(action).unwrap_or_else(|failure| {
         let causes = std::iter::successors(failure.source(), |cause| cause.source());
         let causes: String = causes.map(|cause| format!(": {cause}")).collect();
         eprintln!("ns-last-pid: {failure}{causes}");
         ExitCode::from(match failure.downcast_ref() {
+            _ if hook && !strict => 0,
             Some(Error::Command { source, .. }) if source.kind() == io::ErrorKind::NotFound => 127,
             Some(Error::Command { .. }) => 126,
             _ if runs => 125,
             Some(Error::Unsupported { .. }) => 3,
             Some(Error::NotPermitted { .. }) => 4,
+            Some(Error::Open { .. } | Error::NoInit { .. }) if hook => 5,
+            None if failure.is::<NoContainer>() => 5,
             _ => 1,
         })
     })
@@ -181,16 +214,25 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
     match action {
         Action::Show { target, json } => show(target.open()?, json)?,
         Action::Set { target, vector } => target.open()?.set_last_pids(&vector)?,
-        Action::Reserve { target, pid, json } => {
-            let found = target.open()?.reserve(pid)?;
-            let last_pid = found.max(pid);
+        Action::Reserve {
+            namespace,
+            pid,
+            json,
+            ..
+        } => {
+            let namespace = match namespace {
+                Some(namespace) => open(&namespace)?,
+                None => container()?,
+            };
+            let found = namespace.reserve(pid)?;
+            let last_pid = namespace.last_pids()?.as_ref()[0];
             if json {
                 say(format!(
                     "{}\n",
                     json!({ "last_pid": last_pid, "was": found })
                 ))?;
-            } else if last_pid == found {
-                say(format!("last pid {found} already\n"))?;
+            } else if found >= pid {
+                say(format!("last pid {last_pid} already\n"))?;
             } else {
                 say(format!("last pid {last_pid} (was {found})\n"))?;
             }
@@ -220,9 +262,36 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoContainer(String);
+
+/// The pid namespace of the container whose state is on standard input.
+fn container() -> Result<PidNamespace, Failure> {
+    let stdin = io::stdin().lock();
+    if stdin.is_terminal() {
+        let cause = "standard input is a terminal, and has no state of a container";
+        return Err(NoContainer(cause.into()).into());
+    }
+    let state: Value = serde_json::from_reader(stdin)
+        .map_err(|error| NoContainer(format!("no JSON on standard input: {error}")))?;
+    let pid = state["pid"].as_u64().and_then(|pid| pid.try_into().ok());
+    let pid = pid.filter(|&pid: &u32| pid != 0).ok_or_else(|| {
+        let pid = &state["pid"];
+        NoContainer(format!(
+            "the container's state has no process: its pid is {pid}"
+        ))
+    })?;
+    let namespace = PidNamespace::of_process(pid)?;
+    if inode(&namespace)? == own_inode()? {
+        return Err(NoContainer("the container has no pid namespace of its own".into()).into());
+    }
+    Ok(namespace)
+}
+
 fn show(namespace: PidNamespace, json: bool) -> Result<(), Failure> {
     let last_pids = namespace.last_pids()?;
-    let own = fs::metadata("/proc/self/ns/pid")?.ino();
+    let own = own_inode()?;
     let pid_max: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")?
         .trim()
         .parse()?;
@@ -257,6 +326,10 @@ fn inode(namespace: &PidNamespace) -> io::Result<u64> {
     Ok(File::from(namespace.as_fd().try_clone_to_owned()?)
         .metadata()?
         .ino())
+}
+
+fn own_inode() -> io::Result<u64> {
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
 fn say(text: String) -> Result<(), Failure> {

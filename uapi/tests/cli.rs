@@ -9,7 +9,9 @@ mod common;
 use assert_cmd::{Command, assert::Assert, cargo::cargo_bin};
 use common::{Nested, supported};
 use predicates::str::{contains, is_match};
-use std::fs;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use std::{fs, process, thread, time::Duration};
 
 /// The command, and what it says on an error: one line.
 fn run(args: &[&str]) -> Assert {
@@ -38,6 +40,11 @@ fn a_wrong_command_line_is_2() {
         &["set", "1", "2147483648"],
         &["reserve", "1", "0"],
         &["reserve", "1", "5:6"],
+        &["reserve", "5"],
+        &["reserve", "--oci-state"],
+        &["reserve", "--oci-state", "1", "5"],
+        &["reserve", "--strict", "1", "5"],
+        &["reserve", "--strict", "5"],
         &["run", "1", "100"],
         &["run", "1", "100", "true"],
         &["run", "--tries", "0", "1", "100", "--", "true"],
@@ -95,6 +102,107 @@ fn a_namespace_that_is_gone_or_none_is_1() {
         .stderr(one_line("not a pid namespace"));
 }
 
+/// `reserve` as a hook that gets this state: first as one that may fail, then as a strict one.
+fn hook(state: &str, code: i32, message: &str) {
+    for (strict, code) in [(&[][..], 0), (&["--strict"], code)] {
+        Command::new(cargo_bin!("ns-last-pid"))
+            .args(["reserve", "--oci-state", "5000"])
+            .args(strict)
+            .write_stdin(state)
+            .assert()
+            .code(code)
+            .stdout("")
+            .stderr(one_line(message));
+    }
+}
+
+fn state(pid: u32) -> String {
+    json!({ "ociVersion": "1.0.2", "id": "box", "status": "creating", "pid": pid, "bundle": "/" })
+        .to_string()
+}
+
+#[test]
+fn a_hook_without_a_container_is_5() {
+    for (state, cause) in [
+        ("", "EOF while parsing a value at line 1 column 0"),
+        ("box\n", "expected value at line 1 column 1"),
+        (
+            "{\"pid\": 1",
+            "EOF while parsing an object at line 1 column 9",
+        ),
+        ("{} {}", "trailing characters at line 1 column 4"),
+    ] {
+        hook(state, 5, &format!("no JSON on standard input: {cause}"));
+    }
+    for (state, pid) in [
+        ("{}", "null"),
+        ("[]", "null"),
+        ("{\"pid\": 0}", "0"),
+        ("{\"pid\": -5}", "-5"),
+        ("{\"pid\": 1.5}", "1.5"),
+        ("{\"pid\": 4294967296}", "4294967296"),
+        ("{\"pid\": \"1\\n2\"}", "\"1\\n2\""),
+    ] {
+        let message = format!("the container's state has no process: its pid is {pid}");
+        hook(state, 5, &message);
+    }
+    let gone = "cannot open /proc/2147483647/ns/pid: No such file or directory (os error 2)";
+    hook(&state(i32::MAX as u32), 5, gone);
+    let shared = "the container has no pid namespace of its own";
+    hook(&state(process::id()), 5, shared);
+
+    // script gives its command a terminal.
+    let ns_last_pid = cargo_bin!("ns-last-pid").display();
+    let command = format!("{ns_last_pid} reserve --oci-state --strict 5000");
+    let terminal = "standard input is a terminal, and has no state of a container\r\n";
+    Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .assert()
+        .code(5)
+        .stdout(format!("ns-last-pid: {terminal}"));
+}
+
+#[test]
+fn a_hook_reserves() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let run = |args: &[&str]| {
+        Command::new(cargo_bin!("ns-last-pid"))
+            .args(["reserve", "--oci-state"])
+            .args(args)
+            .write_stdin(state(nested.init))
+            .assert()
+            .success()
+            .stderr("")
+    };
+    run(&["5000"]).stdout(is_match("^last pid 5000 \\(was [0-9]+\\)\n$").unwrap());
+    run(&["--strict", "--json", "6000"]).stdout("{\"last_pid\":6000,\"was\":5000}\n");
+    assert_eq!(nested.last_pids(1), [6000]);
+}
+
+#[test]
+fn a_hook_for_a_container_that_has_ended_is_5() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let (top, init) = (nested.top.id(), nested.init);
+    // Its parent is stopped first, and does not reap it.
+    for (pid, signal, state) in [(top, Signal::STOP, ") T "), (init, Signal::KILL, ") Z ")] {
+        kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+        while !fs::read_to_string(format!("/proc/{pid}/stat"))
+            .unwrap()
+            .contains(state)
+        {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let ended = "a namespace has no init yet, or its init has died: No such process (os error 3)";
+    hook(&state(init), 5, ended);
+}
+
 #[test]
 fn a_kernel_without_it_is_3() {
     if ns_last_pid::is_supported().unwrap() {
@@ -110,6 +218,9 @@ fn a_kernel_without_it_is_3() {
         &["reserve", own, "5"],
     ] {
         run(args).code(3).stdout("").stderr(one_line(lacking));
+    }
+    if rustix::process::geteuid().is_root() {
+        hook(&state(Nested::new(1).init), 3, lacking);
     }
 }
 
@@ -221,7 +332,7 @@ fn the_caller_reaches_as_far_as_the_help_says() {
         --bounding-set=-all,+checkpoint_restore --inh-caps=-all,+checkpoint_restore";
     let deeper_owner = "unshare --user --map-root-user --pid --fork";
     let own = "/proc/self/ns/pid";
-    let above = format!("/proc/{}/ns/pid", std::process::id());
+    let above = format!("/proc/{}/ns/pid", process::id());
     let beside = format!("/proc/{}/ns/pid", nested.init);
     for (caller, args, code) in [
         (no_capability, &["show", own][..], 4),

@@ -27,7 +27,8 @@ pub fn supported() -> bool {
 
 /// Pid namespaces in each other, which end when this is dropped.
 pub struct Nested {
-    top: Child,
+    /// The parent of the first init.
+    pub top: Child,
     /// The init of the innermost, by its pid here.
     pub init: u32,
 }
