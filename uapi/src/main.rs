@@ -168,12 +168,6 @@ struct Target {
     namespace: OsString,
 }
 
-impl Target {
-    fn open(&self) -> Result<PidNamespace, Error> {
-        open(&self.namespace)
-    }
-}
-
 fn open(namespace: &OsStr) -> Result<PidNamespace, Error> {
     match namespace.to_str().and_then(|text| text.parse().ok()) {
         Some(pid) => PidNamespace::of_process(pid),
@@ -212,8 +206,8 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<ExitCode, Failure> {
     match action {
-        Action::Show { target, json } => show(target.open()?, json)?,
-        Action::Set { target, vector } => target.open()?.set_last_pids(&vector)?,
+        Action::Show { target, json } => show(open(&target.namespace)?, json)?,
+        Action::Set { target, vector } => open(&target.namespace)?.set_last_pids(&vector)?,
         Action::Reserve {
             namespace,
             pid,
@@ -245,7 +239,9 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
         } => {
             let mut gated = GatedCommand::new(&command[0]);
             gated.command().args(&command[1..]);
-            let status = gated.spawn(&target.open()?, pids.as_ref(), tries)?.wait()?;
+            let status = gated
+                .spawn(&open(&target.namespace)?, pids.as_ref(), tries)?
+                .wait()?;
             let code = status.code().or(status.signal().map(|signal| 128 + signal));
             return Ok(ExitCode::from(
                 code.and_then(|code| code.try_into().ok()).unwrap_or(125),
