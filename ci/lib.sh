@@ -108,6 +108,10 @@ export PATH=$llvm/bin:$cache/bindgen-$bindgen_version/bin:$PATH:$cache/venv/bin
 export LIBCLANG_PATH=$llvm/lib LC_ALL=C.UTF-8
 # Of all crates, wherever cargo is started.
 export CARGO_TARGET_DIR=$build/cargo CARGO_TERM_COLOR=never
+# cargo_static ARGUMENT…: build static programs, which run in any guest, in $static/debug or $static/release. Only for a
+# named target does cargo keep the flag from build scripts and macros.
+static=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu
+cargo_static() { RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --target "${static##*/}" "$@"; }
 # Written by ci/setup/tools: where the Rust library's source is, when it is not in rustc's own tree.
 if [ -e "$cache/env" ]; then
 	# shellcheck source=/dev/null

@@ -17,6 +17,22 @@ series_key() {
 	cat "${list[@]}" | sha256sum | cut -d' ' -f1
 }
 
+# checksums PATHSPEC…: of these files of the repository, as they are now.
+checksums() {
+	(cd "$root" && git ls-files -z --cached --others --exclude-standard --error-unmatch -- "$@" | sort -z | xargs -0 sha256sum)
+}
+
+# commit_source DIR MESSAGE: make DIR a git repository with one commit, tagged base. Its id is the same on every machine.
+commit_source() {
+	git -C "$1" init -q -b source
+	git -C "$1" config gc.auto 0
+	git -C "$1" add -A -f
+	GIT_AUTHOR_NAME=$project GIT_AUTHOR_EMAIL='<>' GIT_AUTHOR_DATE='@0 +0000' \
+		GIT_COMMITTER_NAME=$project GIT_COMMITTER_EMAIL='<>' GIT_COMMITTER_DATE='@0 +0000' \
+		git -C "$1" commit -q -m "$2"
+	git -C "$1" tag base
+}
+
 # scratch REPO DIR COMMIT: a worktree without files. git am checks out the few that it needs.
 scratch() {
 	rm -rf "$2"

@@ -46,8 +46,7 @@ once() {
 	local what=$1 passed=$build/passed/${1//[^a-zA-Z0-9.]/-} key was date cases
 	shift
 	key=$({
-		cd "$root"
-		git ls-files -z --cached --others --exclude-standard -- . ':!linux' ':!*.md' ':!*.svg' | sort -z | xargs -0 sha256sum
+		checksums . ':!linux' ':!*.md' ':!*.svg'
 		compilers
 		vng --version
 		qemu-system-x86_64 --version
