@@ -6,7 +6,7 @@ use crate::{last_pid_vec, LEVELS_MAX};
 use regex::bytes::Regex;
 use std::sync::LazyLock;
 
-/// What `text` means by the documentation of the ioctl.
+/// Reads `text` as the documentation of the ioctl describes it.
 fn described(text: &[u8]) -> Option<Vec<i32>> {
     static GRAMMAR: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(?-u)\A([0-9]+(?::[0-9]+){0,32})\x00?\z").unwrap());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the program that measures writes, and the one that reports reads.
+//! The figures, as `measure` writes them and `report` reads them.
 
 use serde::{Deserialize, Serialize};
 

@@ -12,12 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is printed as moved, in percent.
+/// A figure that differs by more than this, in percent, is printed as moved.
 const MOVED: f64 = 3.0;
 
 #[derive(Parser)]
 struct Args {
-    /// What measure wrote
+    /// The files that measure wrote
     #[arg(required = true)]
     figures: Vec<PathBuf>,
     /// The figures to compare with, if there are any
@@ -62,7 +62,7 @@ impl Run {
         figures.map(|figure| figure.depth).collect()
     }
 
-    /// What there is of a group, in the order in which it was measured.
+    /// The names of a group's figures, in the order in which they were measured.
     fn names(&self, unit: &str, group: &str) -> Vec<&str> {
         let mut names = Vec::new();
         for figure in self
@@ -287,7 +287,7 @@ fn moved(run: &Run, saved: &Run) {
     println!("  ({compared} figures compared)\n");
 }
 
-/// What each way adds, against depth, as lines that are labelled where they end.
+/// Draws the cost that each way adds, against depth. Each line is labelled where it ends.
 fn picture(run: &Run, path: &Path) -> Result<()> {
     const LOWEST: i64 = 50;
     const HIGHEST: i64 = 20_000_000;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a call allocates, as the allocator itself counts.
+//! The allocations of a call, as the allocator itself counts them.
 
 use crate::{DEPTHS, calls, figure, tasks::Chosen};
 use anyhow::{Context, Result, ensure};

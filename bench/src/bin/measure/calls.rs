@@ -73,7 +73,7 @@ pub fn get(namespace: &File, text: &mut [u8]) -> nix::Result<usize> {
     unsafe { specific(namespace.as_raw_fd(), &request) }.map(|length| length as usize)
 }
 
-/// What `call` takes, two reads of the clock included.
+/// Measures `call`, two reads of the clock included.
 fn samples(rounds: usize, mut call: impl FnMut() -> Result<()>) -> Result<Vec<i64>> {
     (0..rounds)
         .map(|_| {

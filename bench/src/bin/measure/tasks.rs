@@ -57,7 +57,7 @@ impl Chosen {
     }
 }
 
-/// What the ways need, made before anything is measured.
+/// The namespaces and helpers that the ways need, made before anything is measured.
 struct Restorer {
     nest: Nest,
     own_last_pid: File,
@@ -66,7 +66,7 @@ struct Restorer {
     shared: &'static [Shared],
 }
 
-/// What is done before the task is created.
+/// Chooses the pids, before the task is created.
 type Choose = fn(&Restorer, &Chosen) -> Result<()>;
 
 /// A way of creating a task with chosen pids.
@@ -163,7 +163,7 @@ fn by_pipes(r: &Restorer, chosen: &Chosen) -> Result<()> {
     Ok(())
 }
 
-/// What the restorer and a helper on futexes have in common; that of level 0 is for the replies.
+/// Memory that the restorer shares with a helper on futexes. That of level 0 is for the replies.
 #[repr(align(64))]
 struct Shared {
     /// Of a helper: changes when there is something to write. Of level 0: how many replies are missing.
@@ -360,10 +360,10 @@ fn scheduled() -> Result<[i64; 2]> {
     Ok([switches.context("no ctxt line")?.parse()?, wakeups])
 }
 
-/// What one task took: the clock, context switches, wakeups.
+/// Creates one task and returns its cost: the clock, context switches, wakeups.
 fn round(restorer: &Restorer, way: &Way, chosen: &Chosen, icount: bool) -> Result<[i64; 3]> {
-    // The kernel finishes what the task before left behind, such as RCU callbacks; and the stack, of which that
-    // one had a copy, is faulted in: otherwise what a way costs depends on the pages that it happens to touch.
+    // Let the kernel finish the task before, with its RCU callbacks. Then fault in the stack, of which that task
+    // had a copy. Otherwise the cost of a way depends on the pages that it happens to touch.
     thread::sleep(Duration::from_millis(10));
     hint::black_box([1_u8; 1 << 15]);
 
@@ -413,7 +413,7 @@ pub fn measure(rounds: usize, icount: bool) -> Result<Vec<Figure>> {
         let mut samples = vec![Vec::new(); WAYS.len()];
         for number in 0..rounds {
             let chosen = Chosen::new(depth, number);
-            // What comes before can tell on what comes next: each round has an order of its own.
+            // A way can be dearer or cheaper after a certain other one, so each round has its own order.
             let mut order: Vec<usize> = (0..WAYS.len()).collect();
             orders.shuffle(&mut order);
             for way in order {
