@@ -28,8 +28,7 @@ use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
-use testbed::request as call;
-use testbed::task;
+use testbed::{memory, request as call};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -52,10 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
     println!("race: {} s, --seed {seed}", args.seconds);
     // Orphans come here, where the end looks for them.
     prctl::set_child_subreaper(true)?;
-    let shared = Shared::new()?;
+    let shared = memory::shared::<Shared>()?;
 
     // Before the pipe of failures, so that its end means that all workers and their tasks are gone.
-    let undisturbed = undisturbed::Undisturbed::new(shared)?;
+    let undisturbed = undisturbed::Undisturbed::new()?;
     let disturbed = disturbed::Disturbed::new()?;
     let lockstep = lockstep::Lockstep::new()?;
 

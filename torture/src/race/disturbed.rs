@@ -3,11 +3,9 @@
 //! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest without any lock. No two living tasks
 //! may have the same pid in one namespace, and every number must be within its bounds.
 
-use super::{
-    shared::{Count, Race},
-    task::{self, Held, Kept},
-};
+use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
+use bytemuck::Zeroable;
 use fastrand::Rng;
 use nix::{
     errno::Errno,
@@ -18,8 +16,11 @@ use std::{
     io,
     sync::atomic::{AtomicI32, Ordering::SeqCst},
 };
-use testbed::request::{self as call, vector};
-use testbed::{Level, Nest};
+use testbed::{
+    Level, Nest, memory,
+    request::{self as call, vector},
+    task::{self, Held, Kept},
+};
 
 const DEPTH: usize = 4;
 
@@ -34,7 +35,8 @@ const PIDS: usize = 1 << 16;
 
 /// Which living task has a pid, by its pid at level 0. It claims its pids when it has them and gives them back before it
 /// ends, so that a claim is always shorter than the life of the pid.
-pub struct Claims([[AtomicI32; PIDS]; DEPTH + 1]);
+#[derive(Zeroable)]
+struct Claims([[AtomicI32; PIDS]; DEPTH + 1]);
 
 impl Claims {
     fn claim(&self, race: &Race, pids: &[i32]) {
@@ -66,19 +68,21 @@ impl Claims {
 
 pub struct Disturbed {
     pub nest: Nest,
+    claims: &'static Claims,
 }
 
 impl Disturbed {
     pub fn new() -> Result<Self> {
         let nest = Nest::of(&PID_MAX.map(Level::with_pid_max))?;
-        Ok(Self { nest })
+        let claims = memory::shared()?;
+        Ok(Self { nest, claims })
     }
 
     pub fn start(&self, race: &mut Race) -> Result<()> {
         // They live as long as their namespaces.
         for init in &self.nest.inits {
             let pids = task::pids_of(&init.to_string());
-            race.shared.claims.claim(race, &pids);
+            self.claims.claim(race, &pids);
         }
         race.work("restorer", |race, rng| self.create(race, rng, 0, true))?;
         race.work("restorer in 2", |race, rng| {
@@ -109,7 +113,8 @@ impl Disturbed {
         work: impl FnOnce(&Race) -> Result<()>,
     ) -> Result<()> {
         self.nest.enter(level)?;
-        let task = task::create(|| race.run("inside", || claimed(race, || work(race))))?;
+        let task =
+            task::create(|| race.run("inside", || claimed(race, self.claims, || work(race))))?;
         Ok(task::reap(task)?)
     }
 
@@ -124,7 +129,7 @@ impl Disturbed {
                 self.get(race, base, level);
             }
             self.nest.enter(level)?;
-            kept.keep(hold(race, level, || ())?);
+            kept.keep(hold(race, self.claims, level, || ())?);
         }
         Ok(kept.end()?)
     }
@@ -181,8 +186,10 @@ impl Disturbed {
             let user = rng.bool();
             let last_pid = rng.i32(1..1000);
             self.nest.enter(level)?;
-            let task = hold(race, level, || {
-                race.run("unshare", || unshared(race, level, user, last_pid));
+            let task = hold(race, self.claims, level, || {
+                race.run("unshare", || {
+                    unshared(race, self.claims, level, user, last_pid)
+                });
             })?;
             task.end()?;
         }
@@ -221,16 +228,16 @@ impl Disturbed {
 }
 
 /// Claims this task's pids for as long as `work` takes.
-fn claimed(race: &Race, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn claimed(race: &Race, claims: &Claims, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let pids = task::pids();
-    race.shared.claims.claim(race, &pids);
+    claims.claim(race, &pids);
     let done = work();
-    race.shared.claims.give_back(&pids);
+    claims.give_back(&pids);
     done
 }
 
 /// Forks a task that must be at `level`, and that claims its pids until it is let go.
-fn hold(race: &Race, level: usize, work: impl FnOnce()) -> Result<Held> {
+fn hold(race: &Race, claims: &Claims, level: usize, work: impl FnOnce()) -> Result<Held> {
     let task = task::create(|| {
         race.run("held", || {
             let pids = task::pids();
@@ -238,7 +245,7 @@ fn hold(race: &Race, level: usize, work: impl FnOnce()) -> Result<Held> {
                 pids.len() == level + 1,
                 "pids {pids:?} of a task at level {level}"
             );
-            claimed(race, || {
+            claimed(race, claims, || {
                 work();
                 Held::stop();
                 Ok(())
@@ -249,7 +256,7 @@ fn hold(race: &Race, level: usize, work: impl FnOnce()) -> Result<Held> {
 }
 
 /// In a task at `level`.
-fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> {
+fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i32) -> Result<()> {
     let own = File::open("/proc/self/ns/pid")?;
     let mut flags = CloneFlags::CLONE_NEWPID;
     flags.set(CloneFlags::CLONE_NEWUSER, user);
@@ -300,7 +307,7 @@ fn unshared(race: &Race, level: usize, user: bool, last_pid: i32) -> Result<()> 
     } else {
         // Not with a user namespace of its own, in which it has no say over the old one.
         setns(own, CloneFlags::CLONE_NEWPID)?;
-        hold(race, level, || ())?.end()?;
+        hold(race, claims, level, || ())?.end()?;
         race.count(Count::Unshared);
     }
     Ok(())

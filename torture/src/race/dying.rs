@@ -3,24 +3,26 @@
 //! The init of a namespace dies while others set, read and fork there: calls succeed or return ESRCH, and ESRCH from the
 //! first time on. A SET of dead and living levels leaves the living ones alone.
 
-use super::{
-    shared::{Count, Race},
-    task,
-};
+use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
+use bytemuck::Zeroable;
 use fastrand::Rng;
 use nix::{errno::Errno, sys::wait::waitpid};
 use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread::yield_now,
 };
-use testbed::Nest;
-use testbed::request::{self as call, vector};
+use testbed::{
+    Nest, memory,
+    request::{self as call, vector},
+    task,
+};
 
 const DEPTH: usize = 3;
 
 /// About the one namespace that dies at a time.
-pub struct Deaths {
+#[derive(Zeroable)]
+struct Deaths {
     /// The callers are to end.
     over: AtomicBool,
     /// The init was seen to be dead.
@@ -29,15 +31,15 @@ pub struct Deaths {
 
 pub fn start(race: &mut Race) -> Result<()> {
     race.work("dying", |race, mut rng| {
+        let deaths = memory::shared()?;
         while race.running() {
-            die(race, &mut rng)?;
+            die(race, deaths, &mut rng)?;
         }
         Ok(())
     })
 }
 
-fn die(race: &Race, rng: &mut Rng) -> Result<()> {
-    let deaths = &race.shared.deaths;
+fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
     let nest = Nest::new(DEPTH)?;
     deaths.dead.store(false, SeqCst);
     deaths.over.store(false, SeqCst);
@@ -46,11 +48,11 @@ fn die(race: &Race, rng: &mut Rng) -> Result<()> {
 
     let callers = (0..2).map(|_| {
         let rng = rng.fork();
-        task::create(|| race.run("dying calls", || call(race, &nest, victim, rng)))
+        task::create(|| race.run("dying calls", || call(race, deaths, &nest, victim, rng)))
     });
     let mut tasks = callers.collect::<nix::Result<Vec<_>>>()?;
     tasks.push(task::create(|| {
-        race.run("dying fork", || fork(race, &nest))
+        race.run("dying fork", || fork(race, deaths, &nest))
     })?);
 
     task::sleep(rng);
@@ -86,9 +88,8 @@ fn die(race: &Race, rng: &mut Rng) -> Result<()> {
 }
 
 /// Sets and reads, until it is over.
-fn call(race: &Race, nest: &Nest, victim: usize, mut rng: Rng) -> Result<()> {
+fn call(race: &Race, deaths: &Deaths, nest: &Nest, victim: usize, mut rng: Rng) -> Result<()> {
     task::give_way();
-    let deaths = &race.shared.deaths;
     // By the level of the file descriptor and the number of levels.
     let mut refused = [[false; DEPTH + 1]; DEPTH + 1];
     while !deaths.over.load(SeqCst) {
@@ -133,8 +134,7 @@ fn call(race: &Race, nest: &Nest, victim: usize, mut rng: Rng) -> Result<()> {
 }
 
 /// Forks at the lowest level, until it is over.
-fn fork(race: &Race, nest: &Nest) -> Result<()> {
-    let deaths = &race.shared.deaths;
+fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
     nest.enter(DEPTH)?;
     let mut refused = false;
     while !deaths.over.load(SeqCst) {

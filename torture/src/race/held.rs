@@ -3,10 +3,7 @@
 //! A call waits in the kernel, in the middle of reading or writing its data, while its namespace goes away. The page of
 //! its data comes by userfaultfd, when all is ready and not by chance.
 
-use super::{
-    shared::{Count, Race},
-    task,
-};
+use super::shared::{Count, Race};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use nix::{
@@ -15,7 +12,7 @@ use nix::{
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous},
 };
 use std::{fs::File, num::NonZeroUsize, os::fd::AsRawFd, thread};
-use testbed::request as call;
+use testbed::{request as call, task};
 use userfaultfd::{Event, UffdBuilder};
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();

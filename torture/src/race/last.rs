@@ -3,11 +3,9 @@
 //! The last reference to a namespace is dropped while calls on it run. The callers share the table of file descriptors
 //! with the task that makes the namespace, kills its init and closes the file.
 
-use super::{
-    shared::{Count, Race},
-    task,
-};
+use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
+use bytemuck::Zeroable;
 use fastrand::Rng;
 use nix::{
     errno::Errno,
@@ -22,7 +20,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     thread::yield_now,
 };
-use testbed::request as call;
+use testbed::{memory, request as call, task};
 
 // Events of the namespace that is published.
 const BORN: u32 = 1;
@@ -32,7 +30,8 @@ const CLOSING: u32 = 8;
 const CLOSED: u32 = 16;
 
 /// A file descriptor of a namespace, for the callers.
-pub struct Published {
+#[derive(Zeroable)]
+struct Published {
     /// The count of those before it; in the upper half its number plus one, or zero while there is none.
     fd: AtomicU64,
     events: AtomicU32,
@@ -62,10 +61,10 @@ pub fn start(race: &mut Race) -> Result<()> {
 
 /// A namespace from before its init to after its last file descriptor.
 fn births(race: &Race, mut rng: Rng) -> Result<()> {
-    let published = &race.shared.published;
+    let published = memory::shared()?;
     let own = File::open("/proc/self/ns/pid")?;
     let enter_own = || setns(&own, CloneFlags::CLONE_NEWPID);
-    let callers = [(); 2].map(|()| sharing_files(|| call(race, rng.fork())));
+    let callers = [(); 2].map(|()| sharing_files(|| call(race, published, rng.fork())));
     while race.running() {
         published.withdraw();
         unshare(CloneFlags::CLONE_NEWPID)?;
@@ -125,9 +124,8 @@ fn births(race: &Race, mut rng: Rng) -> Result<()> {
 }
 
 /// Calls with the number of the file, again and again.
-fn call(race: &Race, mut rng: Rng) {
+fn call(race: &Race, published: &Published, mut rng: Rng) {
     task::give_way();
-    let published = &race.shared.published;
     while race.running() {
         let fd = published.fd.load(SeqCst);
         if fd >> 32 == 0 {

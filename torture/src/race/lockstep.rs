@@ -3,15 +3,15 @@
 //! SETs of vectors that have the same number on all levels, of which nobody may ever see two at once. Tasks are created at
 //! the lowest level only, so that all levels move on together.
 
-use super::{
-    shared::{Count, Race},
-    task::{self, Kept},
-};
+use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use nix::errno::Errno;
-use testbed::request::{self as call, vector};
-use testbed::{Level, Nest};
+use testbed::{
+    Level, Nest,
+    request::{self as call, vector},
+    task::{self, Kept},
+};
 
 /// Many, so that a call takes long over them: a lock that is not held all the while shows.
 const DEPTH: usize = 31;

@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The memory that all processes of the race share.
+//! What all workers have: whether the race goes on, the counts, and a pipe for failures.
 
-use super::{disturbed::Claims, dying::Deaths, last::Published, task, undisturbed::Model};
 use anyhow::Result;
+use bytemuck::Zeroable;
 use fastrand::Rng;
-use nix::{
-    sys::{
-        mman::{MapFlags, ProtFlags, mmap_anonymous},
-        prctl,
-    },
-    unistd::Pid,
-};
+use nix::{sys::prctl, unistd::Pid};
 use std::{
     ffi::CString,
     fmt::Display,
     io::{PipeWriter, Write},
-    num::NonZeroUsize,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
+use testbed::task;
 
 macro_rules! counts {
     ($($name:ident = $what:literal,)*) => {
@@ -73,27 +67,13 @@ counts! {
     PidMaxWritten = "7 … writes to pid_max",
 }
 
-/// All of it begins as zeros.
+#[derive(Zeroable)]
 pub struct Shared {
     stopped: AtomicBool,
     counts: [AtomicU64; COUNTS.len()],
-    pub model: Model,
-    pub claims: Claims,
-    pub deaths: Deaths,
-    pub published: Published,
 }
 
 impl Shared {
-    pub fn new() -> Result<&'static Self> {
-        let size = NonZeroUsize::new(size_of::<Self>()).unwrap_or(NonZeroUsize::MIN);
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: A new mapping is nobody else's.
-        let memory = unsafe { mmap_anonymous(None, size, prot, MapFlags::MAP_SHARED) }?;
-        // SAFETY: The mapping is page-aligned, large enough, never unmapped, and zeroed, which is a valid value of what
-        // consists of atomic integers. It is only ever borrowed immutably.
-        Ok(unsafe { memory.cast().as_ref() })
-    }
-
     pub fn running(&self) -> bool {
         !self.stopped.load(Relaxed)
     }

@@ -3,11 +3,9 @@
 //! Restorers at several levels share a nest and take a lock around SET and fork, so that every pid is known beforehand.
 //! Calls that must fail go on meanwhile without the lock. A failed call that changed anything would make a pid wrong.
 
-use super::{
-    shared::{Count, Race, Shared},
-    task::{self, Held},
-};
+use super::shared::{Count, Race};
 use anyhow::{Context, Result};
+use bytemuck::Zeroable;
 use fastrand::Rng;
 use nix::{
     errno::Errno,
@@ -19,8 +17,11 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
 };
-use testbed::request::{self as call, vector};
-use testbed::{Level, Nest};
+use testbed::{
+    Level, Nest, memory,
+    request::{self as call, vector},
+    task::{self, Held},
+};
 
 const DEPTH: usize = 4;
 
@@ -37,7 +38,8 @@ const RESERVED_PIDS: i32 = 300;
 const HELD: usize = 4;
 
 /// The state of allocation in the nest. The holder of the lock may read and change it.
-pub struct Model {
+#[derive(Zeroable)]
+struct Model {
     /// The pid to try next.
     cursor: [AtomicI32; DEPTH + 1],
     used: [[AtomicBool; PIDS]; DEPTH + 1],
@@ -84,24 +86,24 @@ impl Model {
 
 pub struct Undisturbed {
     pub nest: Nest,
+    model: &'static Model,
     lock: OwnedFd,
 }
 
 impl Undisturbed {
-    pub fn new(shared: &Shared) -> Result<Self> {
+    pub fn new() -> Result<Self> {
+        let model = memory::shared::<Model>()?;
         let nest = Nest::of(&PID_MAX.map(Level::with_pid_max))?;
         for init in &nest.inits {
-            shared
-                .model
-                .mark(&task::pids_of(&init.to_string())[1..], true);
+            model.mark(&task::pids_of(&init.to_string())[1..], true);
         }
         let last_pids = [100; DEPTH];
         call::set(&nest.namespaces[DEPTH], vector(&last_pids))?;
         for (level, last_pid) in (1..).zip(last_pids) {
-            shared.model.set(level, last_pid);
+            model.set(level, last_pid);
         }
         let lock = memfd_create(c"lock", MFdFlags::empty())?;
-        Ok(Self { nest, lock })
+        Ok(Self { nest, model, lock })
     }
 
     pub fn start(&self, race: &mut Race) -> Result<()> {
@@ -141,8 +143,7 @@ impl Undisturbed {
         work: impl FnOnce(),
     ) -> Result<(nix::unistd::Pid, Vec<i32>)> {
         self.nest.enter(level)?;
-        let model = &race.shared.model;
-        let pids = (1..=level).map(|level| model.allocate(level, race));
+        let pids = (1..=level).map(|level| self.model.allocate(level, race));
         let pids = pids.collect::<Option<Vec<_>>>().context("no pid is left")?;
         let task = task::create(|| {
             let got = task::pids();
@@ -162,14 +163,13 @@ impl Undisturbed {
 
     /// `base` is the restorer's own level, below which it can create tasks.
     fn restore(&self, race: &Race, mut rng: Rng, base: usize) -> Result<()> {
-        let model = &race.shared.model;
         let lock = self.lock()?;
         let mut held = VecDeque::<(Held, Vec<i32>)>::new();
         while race.running() {
             if held.len() == HELD || (!held.is_empty() && rng.u8(..4) == 0) {
                 let index = rng.usize(..held.len());
                 if let Some((task, pids)) = held.remove(index) {
-                    self.release(&lock, model, task, &pids)?;
+                    self.release(&lock, task, &pids)?;
                 }
             }
             let level = rng.usize(base.max(1)..=DEPTH);
@@ -189,7 +189,7 @@ impl Undisturbed {
                     ));
                 }
                 for (&number, level) in numbers.iter().zip((top..=level).rev()) {
-                    model.set(level, number);
+                    self.model.set(level, number);
                 }
                 race.count(Count::ExactSet);
             }
@@ -207,7 +207,7 @@ impl Undisturbed {
             held.push_back((Held::new(task), pids));
         }
         for (task, pids) in held {
-            self.release(&lock, model, task, &pids)?;
+            self.release(&lock, task, &pids)?;
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Undisturbed {
         let got = call::get(&self.nest.namespaces[level])?;
         let want: Vec<i32> = (base.max(1)..=level)
             .rev()
-            .map(|level| race.shared.model.last_pid(level))
+            .map(|level| self.model.last_pid(level))
             .collect();
         if got.len() == level - base + 1 && got[..want.len()] == want {
             race.count(Count::ExactGet);
@@ -230,11 +230,11 @@ impl Undisturbed {
     }
 
     /// The pids are free once the task is reaped, and that happens under the lock.
-    fn release(&self, lock: &File, model: &Model, task: Held, pids: &[i32]) -> Result<()> {
+    fn release(&self, lock: &File, task: Held, pids: &[i32]) -> Result<()> {
         task.let_go()?;
         lock.lock()?;
         let reaped = task.reap();
-        model.mark(pids, false);
+        self.model.mark(pids, false);
         lock.unlock()?;
         Ok(reaped?)
     }

@@ -9,12 +9,12 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use bench::{Figure, quartiles};
+use bytemuck::Zeroable;
 use libc::{c_long, clone_args, pid_t};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, setns},
     sys::{
-        mman::{MapFlags, ProtFlags, mmap_anonymous},
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
@@ -24,14 +24,13 @@ use std::{
     fs::{self, File},
     hint,
     io::{PipeReader, PipeWriter, Read, Write, pipe},
-    num::NonZero,
     os::unix::fs::FileExt,
     ptr,
     sync::atomic::{AtomicU32, Ordering::SeqCst},
     thread,
     time::Duration,
 };
-use testbed::Nest;
+use testbed::{Nest, memory};
 
 /// Pids for a task `depth` levels down, in every form that a way of creating it needs.
 pub struct Chosen {
@@ -164,27 +163,13 @@ fn by_pipes(r: &Restorer, chosen: &Chosen) -> Result<()> {
 }
 
 /// Memory that the restorer shares with a helper on futexes. That of level 0 is for the replies.
+#[derive(Zeroable)]
 #[repr(align(64))]
 struct Shared {
     /// Of a helper: changes when there is something to write. Of level 0: how many replies are missing.
     word: AtomicU32,
     /// The last pid as text in eight bytes.
     text: [AtomicU32; 2],
-}
-
-fn shared(count: usize) -> Result<&'static [Shared]> {
-    let length = NonZero::new(count * size_of::<Shared>()).context("nothing to share")?;
-    // SAFETY: A new mapping, which nothing else knows of.
-    let start = unsafe {
-        mmap_anonymous(
-            None,
-            length,
-            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-            MapFlags::MAP_SHARED,
-        )
-    }?;
-    // SAFETY: The mapping is that large, never unmapped, and zeroes are atomic integers.
-    Ok(unsafe { std::slice::from_raw_parts(start.cast().as_ptr(), count) })
 }
 
 fn futex_wait(word: &AtomicU32, seen: u32) {
@@ -304,14 +289,14 @@ fn fork_into(nest: &Nest, level: usize, child: impl FnOnce() -> Result<()>) -> R
 
 impl Restorer {
     fn new() -> Result<Self> {
-        let depth = DEPTHS[DEPTHS.len() - 1];
-        let nest = Nest::new(depth)?;
+        const DEPTH: usize = DEPTHS[DEPTHS.len() - 1];
+        let nest = Nest::new(DEPTH)?;
         let own_last_pid = own_last_pid()?;
-        let shared = shared(depth + 1)?;
-        let piped = (1..=depth)
+        let shared = memory::shared::<[Shared; DEPTH + 1]>()?;
+        let piped = (1..=DEPTH)
             .map(|level| PipedHelper::new(&nest, level, &own_last_pid))
             .collect::<Result<_>>()?;
-        let futexed = (1..=depth)
+        let futexed = (1..=DEPTH)
             .map(|level| futex_helper(&nest, level, shared, &own_last_pid))
             .collect::<Result<_>>()?;
         Ok(Self {
