@@ -285,7 +285,7 @@ TEST_F(deepest, every_level)
 	EXPECT_STREQ(self->start, text);
 	EXPECT_STREQ(self->start, last_pids(self->fd, depth));
 
-	/* Above the test's own nothing is changed. */
+	/* Up to the test's own level, where others fork, too: so there are several tries. */
 	for (i = 0; i < TRIES; i++) {
 		int first = 4000 + 50 * i;
 

@@ -50,7 +50,8 @@ struct mnt_ns_info {
  * @data_size: size of the buffer at @data, in bytes
  * @data: address of that buffer
  *
- * Argument of NS_SPECIFIC_IOC. Fields may be appended to it in the future.
+ * Argument of NS_SPECIFIC_IOC. Fields may be appended to it in the future. The
+ * command carries the size. Bytes that the kernel does not know must be zero.
  */
 struct ns_specific_req {
 	__u32		req;
@@ -68,27 +69,33 @@ struct ns_specific_req {
  *
  * A vector of last pids is decimal numbers separated by ':', the first for the
  * namespace behind the file descriptor, the next for its parent, and so on
- * upward. It may stop at any level. Digits only; leading zeros are allowed.
+ * upward. It may stop at any level. Digits only; leading zeros are allowed. A
+ * number is at most kernel.pid_max of its namespace.
  *
  * A task may set its active pid namespace and those that descend from it, with
  * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns the
  * level, and ancestors of its active pid namespace with CAP_SYS_ADMIN there.
+ *
+ * Documentation/userspace-api/last-pid-vector.rst has all errors, in order.
  */
 
 /*
  * Set the last pids to the vector in the @data_size bytes at @data, which may
  * include one terminating NUL. Allocation goes on after the last pid, as after
  * a write to kernel.ns_last_pid. All levels change at once, or none. Returns 0.
+ * Fails with ESRCH if one of the namespaces has no init yet or its init has died.
  * It is no reservation: any fork takes the next pid.
  */
 #define PIDNS_REQ_SET_LAST_PID_VEC	1
 
 /*
  * Write the vector, NUL-terminated, to the @data_size bytes at @data, all levels
- * read at once. It begins at the namespace behind the file descriptor. It ends
- * at the task's active pid namespace, or below the first level that the task may
- * not read or that cannot create tasks. Reading takes the capabilities that
- * setting takes. Returns the length without the NUL. Fails with ERANGE if
+ * read at once. It begins at the namespace behind the file descriptor, which is
+ * the task's active pid namespace or descends from it. It ends at the task's
+ * active pid namespace, or below the first level that the task may not read or
+ * that cannot create tasks. Reading takes the capabilities that setting takes.
+ * Returns the length without the NUL. Fails with EPERM if the task may not read
+ * the first level, with ESRCH if that cannot create tasks, and with ERANGE if
  * @data_size is too small, which PIDNS_LAST_PID_VEC_MAX never is.
  */
 #define PIDNS_REQ_GET_LAST_PID_VEC	2
