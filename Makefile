@@ -10,7 +10,7 @@ help:
 	@echo 'make demo-criu  restore with CRIU into pid namespaces that are in use'
 	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (an hour from nothing)'
 	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
-	@echo 'make export     write patches/, and what is shown of them here, from build/tree'
+	@echo 'make export     write patches/ and the copies of its files from build/tree'
 	@echo 'make submission the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)'
 	@echo
 	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
