@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2034
-# Every script sources this file: where things are, how a step is told, how an error ends, the locks. ci/lib/ has the rest.
+# Every script sources this file: paths, steps, errors, locks. ci/lib/ has the rest.
 
 set -euo pipefail
 
@@ -20,7 +20,7 @@ vng_version=1.42
 b4_version=0.16.0
 llvm=/usr/lib/llvm-19
 
-# die CAUSE [LOG]: one line, then out. A log is named only where it says more than the line.
+# die CAUSE [LOG]: print one line and exit. Name a log only if it says more than the line.
 die() {
 	printf '%s: %s%s\n' "$me" "$1" "${2:+ (log: ${2#"$root"/})}" >&2
 	exit 1
@@ -28,7 +28,7 @@ die() {
 
 say() { printf '%s\n' "$*"; }
 
-# step WHAT LOG CMD…: run CMD with its output in LOG; say what is done, that it goes on, how long it took.
+# step WHAT LOG CMD…: run CMD with its output in LOG. Print a line at the start, every 30 s and at the end.
 step() {
 	local what=$1 log=$2 start=$SECONDS ticker status
 	shift 2
@@ -69,7 +69,7 @@ cause() {
 	printf '%s' "${line:-no output}" | tr -s ' \t' ' ' | cut -c1-300
 }
 
-# One run at a time works on build/. Scripts started by the one that holds the lock pass.
+# Only one run at a time works on build/. Scripts that the holder of the lock starts pass.
 lock() {
 	[ -z "${PIDNS_LOCKED-}" ] || return 0
 	mkdir -p "$build"
@@ -103,21 +103,21 @@ case $root in
 *[[:space:]:]*) die "the path of this clone has a space or a colon in it, which the kernel's build does not take: $root" ;;
 esac
 
-# The virtual environment comes last: its python3 is not for others.
+# The virtual environment comes last, so that no other script gets its python3.
 export PATH=$llvm/bin:$cache/bindgen-$bindgen_version/bin:$PATH:$cache/venv/bin
 export LIBCLANG_PATH=$llvm/lib LC_ALL=C.UTF-8
-# Of all crates, wherever cargo is started.
+# All crates build here, wherever cargo is started.
 export CARGO_TARGET_DIR=$build/cargo CARGO_TERM_COLOR=never
-# cargo_static ARGUMENT…: build static programs, which run in any guest, in $static/debug or $static/release. Only for a
-# named target does cargo keep the flag from build scripts and macros.
+# cargo_static ARGUMENT…: build static programs, which run in any guest, in $static/debug or $static/release. With
+# --target, cargo does not pass the flag to build scripts and macros.
 static=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu
 cargo_static() { RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --target "${static##*/}" "$@"; }
-# Written by ci/setup/tools: where the Rust library's source is, when it is not in rustc's own tree.
+# ci/setup/tools writes this file: the path of the Rust library's source, if it is not in rustc's own tree.
 if [ -e "$cache/env" ]; then
 	# shellcheck source=/dev/null
 	. "$cache/env"
 fi
-# A make that calls these scripts must not lend them its job server or its variables.
+# A make that calls these scripts must not pass them its job server or its variables.
 unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES CDPATH
 
 # shellcheck source=ci/lib/git.sh

@@ -17,7 +17,7 @@ series_key() {
 	cat "${list[@]}" | sha256sum | cut -d' ' -f1
 }
 
-# checksums PATHSPEC…: of these files of the repository, as they are now.
+# checksums PATHSPEC…: print the checksums of these files of the repository, as they are now.
 checksums() {
 	(cd "$root" && git ls-files -z --cached --others --exclude-standard --error-unmatch -- "$@" | sort -z | xargs -0 sha256sum)
 }
@@ -33,13 +33,13 @@ commit_source() {
 	git -C "$1" tag base
 }
 
-# scratch REPO DIR COMMIT: a worktree without files. git am checks out the few that it needs.
+# scratch REPO DIR COMMIT: make a worktree without files. git am checks out the few that it needs.
 scratch() {
 	rm -rf "$2"
 	git -C "$1" worktree prune
 	git -C "$1" worktree add -q --no-checkout --detach "$2" "$3"
 	git -C "$2" read-tree "$3"
-	# git diff takes the form of a hunk's headline from it.
+	# git diff chooses a hunk's headline by it.
 	git -C "$2" checkout-index -q .gitattributes
 }
 
@@ -53,13 +53,13 @@ am() {
 	return 1
 }
 
-# am_cause LOG: the patch that did not apply, and git's reason.
+# am_cause LOG: print the patch that did not apply, and git's reason.
 am_cause() {
 	printf '%s: %s' "$(sed -n 's/^Patch failed at //p' "$1" | head -n 1)" \
 		"$(grep -m1 -E '^(error|fatal):' "$1" || tail -n 1 "$1")"
 }
 
-# cover_end FILE: how many lines of a cover letter are text: those before the last shortlog.
+# cover_end FILE: print the number of lines of a cover letter before its last shortlog.
 cover_end() {
 	awk '
 		{ line[NR] = $0 }

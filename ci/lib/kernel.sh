@@ -6,10 +6,10 @@ known_kernel() {
 	[[ " ${kernels[*]} " == *" $1 "* ]] || die "no such kernel: '$1' (there are ${kernels[*]})"
 }
 
-# The version that a Makefile on stdin says, or nothing.
+# Print the version in a kernel's Makefile on stdin, or nothing.
 makefile_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' | paste -sd.; }
 
-# The version of a kernel tree: of its commit if it is a git repository, as ci/kernel/fetch takes it. Nothing if it is none.
+# Print the version of a kernel tree, or nothing. In a git repository HEAD counts, as in ci/kernel/fetch.
 tree_version() {
 	if [ -e "$1/.git" ]; then
 		command git -C "$1" show HEAD:Makefile 2>/dev/null | makefile_version
@@ -33,7 +33,7 @@ source_of() {
 	fi
 }
 
-# fragments CONFIG: its files. Configurations named small-… are based on small, all others on base.
+# fragments CONFIG: print its files. Configurations named small-… are based on small, all others on base.
 fragments() {
 	local first=base
 	[[ $1 != small* ]] || first=small
@@ -47,7 +47,7 @@ compilers() {
 	bindgen --version
 }
 
-# build_key KERNEL CONFIG: a hash of all that the build depends on: the tree, the configuration, the compilers.
+# build_key KERNEL CONFIG: print a hash of the build's inputs: the tree, the configuration, the compilers.
 build_key() {
 	{
 		git -C "$(source_of "$1" "$2")" rev-parse HEAD
@@ -83,7 +83,7 @@ configure() {
 		*) continue ;;
 		esac
 		name=${line#\# } name=${name%%[= ]*} name=${name#CONFIG_}
-		# A later fragment may set it otherwise. Before the patch that adds a symbol, there is none.
+		# A later fragment may override it. Before the patch that adds the symbol, Kconfig does not know it.
 		grep -qE "^(# )?CONFIG_${name}[= ]" "${fragments[@]:1}" /dev/null && grep -qxF "$line" "${fragments[0]}" && continue
 		grep -rqE "^[[:space:]]*(menu)?config $name\$" --include='Kconfig*' "$src" || continue
 		lost+=("${line%=y}")

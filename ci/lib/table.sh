@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154
-# The table of results that ci/check, ci/test and others end with.
+# The table of results that ci/check, ci/test and others print at the end.
 
 # row WHAT CMD…: run CMD and add a row to the table. A failure does not end the script. CMD may write the numbers of
 # test cases that passed and failed to build/cases; else the row counts as one.
@@ -40,8 +40,8 @@ quiet_row() {
 	fi
 }
 
-# once WHAT CMD…: run CMD, but not if it has passed and nothing has changed since: no file of the repository but its
-# pages, no compiler, no emulator. With PIDNS_ALL set it runs in any case.
+# once WHAT CMD…: run CMD unless it has passed and nothing has changed since: no file of the repository except its
+# pages, no compiler, no emulator. With PIDNS_ALL set, run it always.
 once() {
 	local what=$1 passed=$build/passed/${1//[^a-zA-Z0-9.]/-} key was date cases
 	shift
@@ -64,7 +64,7 @@ once() {
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
 
-# The table, the results of cargo test by crate, the sums. Fails when a row did.
+# Print the table, the results of cargo test by crate, and the sums. Fail if a row failed.
 show_table() {
 	say
 	awk -F'|' '{ printf "%-52s %-6s %5d s\n", $1, $2, $3 }' "$build/table"
