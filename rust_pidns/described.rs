@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The grammar by others' means: a regular expression, and the standard library's own number parser.
+//! The grammar by independent means: a regular expression and the standard library's number parser.
 
 use crate::{last_pid_vec, LEVELS_MAX};
 use regex::bytes::Regex;
@@ -19,7 +19,7 @@ fn described(text: &[u8]) -> Option<Vec<i32>> {
         .collect()
 }
 
-/// The parser takes `text` for what it is, and formatting brings that back.
+/// Checks that the parser agrees with the description, and that formatting restores the vector.
 pub fn assert_as_described(text: &[u8]) {
     let last_pids = described(text);
     let mut parsed = [0; LEVELS_MAX];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Host tests of the parser in `src/`. The kernel crate is not needed for it: the few names that it
-//! takes from there are below. `fuzz/` tests it with texts that its coverage leads to.
+//! Host tests of the parser in `src/`. The few names that it takes from the kernel crate are below.
+//! `fuzz/` fuzzes it, guided by coverage.
 
 mod described;
 #[path = "src/last_pid_vec.rs"]
@@ -49,8 +49,7 @@ mod tests {
 
     #[test]
     fn every_short_string_of_telling_bytes() {
-        // The neighbours of the digits and of the separator, what other parsers let pass, and what is
-        // allowed.
+        // Allowed bytes, their neighbours, and bytes that other parsers accept.
         for_each_string(b"019:\0+- /;", 6, &mut assert_as_described);
     }
 

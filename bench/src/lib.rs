@@ -4,11 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One figure: of many interleaved rounds the median and, beside it, the quartiles.
+/// One figure: the median and the quartiles of many interleaved rounds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figure {
-    /// The configuration of the kernel it was measured on.
+    /// The configuration of the measured kernel.
     pub kernel: String,
     /// `instructions` (of the guest, under `-icount`), `ns`, `count` or `bytes`.
     pub unit: String,
@@ -17,13 +17,13 @@ pub struct Figure {
     pub group: String,
     /// The way of creating the task, or the call.
     pub what: String,
-    /// How many levels below the restorer the task is; the call has one number more.
+    /// The task's levels below the restorer's; the call has one number more.
     pub depth: usize,
     pub rounds: usize,
     pub median: i64,
     pub low: i64,
     pub high: i64,
-    /// The median of what was added to the plain clone of the same round, and its quartiles.
+    /// The cost added to the plain clone of the same round: its median and quartiles.
     pub adds: Option<i64>,
     pub adds_low: Option<i64>,
     pub adds_high: Option<i64>,

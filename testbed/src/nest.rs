@@ -26,9 +26,9 @@ use std::{
 /// The properties of a level below the restorer's own.
 #[derive(Clone, Copy, Default)]
 pub struct Level {
-    /// Owned by a new user namespace, which this user creates. Without it, the owner is that of the parent.
+    /// The user who creates a new user namespace that owns the level. Without it, the parent's owner owns the level.
     pub owner: Option<u32>,
-    /// The kernel chooses without it.
+    /// Without it, the kernel's default holds.
     pub pid_max: Option<i32>,
 }
 
@@ -45,10 +45,10 @@ impl Level {
 pub struct Nest {
     /// The first is the restorer's own.
     pub namespaces: Vec<File>,
-    /// Their pids in the restorer's namespace. The first is that of depth 1.
+    /// The pids of the inits in the restorer's namespace, from depth 1 on.
     pub inits: Vec<Pid>,
     child: Pid,
-    /// The inits wait for a byte or for the end of this pipe, which comes when the restorer dies, too.
+    /// The inits wait for a byte or EOF from this pipe. They also read EOF when the restorer dies.
     end: PipeWriter,
 }
 
@@ -90,12 +90,12 @@ impl Nest {
         })
     }
 
-    /// The next tasks of this process are created in the namespace `depth` levels down.
+    /// Makes this process create its next tasks in the namespace `depth` levels down.
     pub fn enter(&self, depth: usize) -> Result<()> {
         setns(&self.namespaces[depth], CloneFlags::CLONE_NEWPID).context("setns")
     }
 
-    /// Ends the namespace `depth` levels down and those below it. They stay open.
+    /// Ends the namespace `depth` levels down and those below it. Their files stay open.
     pub fn end(&self, depth: usize) -> Result<()> {
         let init = self.inits[depth - 1];
         kill(init, Signal::SIGKILL)?;
@@ -123,7 +123,7 @@ pub fn await_end(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// Creates the levels, and keeps the first init, should it die, from being reaped before the end.
+/// Creates the levels, waits for the end and only then reaps the first init.
 fn keep(levels: &[Level], told: PipeWriter, ended: PipeReader) -> Result<()> {
     let (init, mut ended) = create(levels, told, ended)?;
     let _ = ended.read(&mut [0])?;
@@ -153,7 +153,7 @@ fn create(
     }
 }
 
-/// Tells its pid, as /proc has it, and waits for the end.
+/// Sends its pid, as /proc has it, and waits for the end.
 fn init(level: &Level, below: &[Level], mut told: PipeWriter, ended: PipeReader) -> Result<()> {
     if let Some(pid_max) = level.pid_max {
         fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())?;
@@ -169,7 +169,7 @@ fn init(level: &Level, below: &[Level], mut told: PipeWriter, ended: PipeReader)
 fn unshare_user(owner: u32) -> Result<()> {
     let uid = Uid::from_raw(owner);
     setresuid(uid, uid, uid)?;
-    // Another user's /proc/self is root's, unless it may be dumped.
+    // After the change of user, root owns /proc/self unless the process is dumpable.
     set_dumpable(true)?;
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER)?;

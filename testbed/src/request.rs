@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The requests as system calls, and what they return.
+//! The requests as system calls, and their results.
 
 use nix::{
     errno::Errno,
@@ -41,7 +41,7 @@ pub unsafe fn request(
         data_size: u32::try_from(data_size).map_err(|_| Errno::EOVERFLOW)?,
         data,
     };
-    // SAFETY: The kernel reads `arg`; of `data` the caller says that it may be read or written.
+    // SAFETY: The kernel reads `arg`. The caller promises that it may read or write `data`.
     unsafe { ioctl::ns_specific(ns.as_raw_fd(), &arg) }
 }
 

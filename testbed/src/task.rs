@@ -21,12 +21,12 @@ use std::{
     time::Duration,
 };
 
-/// Forks a task that does `work` and ends, at the latest with its parent.
+/// Forks a task that does `work` and then ends. It also ends when its parent does.
 pub fn create(work: impl FnOnce()) -> Result<Pid> {
-    // SAFETY: No process of a race has more than one thread, but for one whose other thread waits in a system call.
+    // SAFETY: No process of a race has more than one thread, except one whose other thread waits in a system call.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // Fails never.
+            // This never fails.
             let _ = prctl::set_pdeathsig(Signal::SIGKILL);
             work();
             exit(0)
@@ -83,7 +83,7 @@ impl Held {
         self.reap()
     }
 
-    /// Fails with ESRCH if it came to another end than its own.
+    /// Fails with ESRCH unless it exited with status 0.
     pub fn reap(self) -> Result<()> {
         reap(self.0)
     }
@@ -139,11 +139,11 @@ pub fn kill_init(init: Pid) -> Result<()> {
 
 /// Leaves the CPU to the tasks that fork. Calls are short, and still outnumber the forks.
 pub fn give_way() {
-    // It may always have less.
+    // A task may always lower its priority.
     let _ = rustix::process::nice(10);
 }
 
-/// For as long as others make some calls, or none.
+/// Sleeps while others make some calls, or none.
 pub fn sleep(rng: &mut Rng) {
     thread::sleep(Duration::from_micros(rng.u64(..20_000)));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A kernel without the ioctl: no type of namespace knows it.
+//! On a kernel without the ioctl, every type of namespace answers ENOTTY.
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Every point at which the kernel can be made to fail within a call: the first, the second, and
-//! so on (`/proc/PID/fail-nth`), until a call has none left. Whatever fails, the call succeeds
-//! whole or changes nothing. No call allocates, so none fails when every allocation does.
+//! Injects a fault at each point of a call where the kernel can fail: the first, the second, and so
+//! on (`/proc/PID/fail-nth`), until the call has none left. A call must succeed completely or change
+//! nothing. No call allocates, so none may fail when every allocation does.
 //!
 //! See `Documentation/fault-injection/fault-injection.rst`.
 
@@ -22,7 +22,7 @@ const BEFORE: &str = "1000:2000:3000";
 /// The bytes of a buffer before GET.
 const UNTOUCHED: u8 = 0xaa;
 
-/// A call, and its result and effect when nothing is made to fail.
+/// A call, and its result and effect without a fault.
 struct Call {
     what: &'static str,
     req: u32,
@@ -30,7 +30,7 @@ struct Call {
     result: nix::Result<i32>,
     /// The last pids of the nest's levels after it.
     after: &'static str,
-    /// How many copies from and to user memory it makes, each of which can fail.
+    /// The number of its copies from and to user memory, each of which can fail.
     copies: usize,
 }
 
@@ -74,7 +74,7 @@ fn calls() -> Vec<Call> {
         get("GET, too small a buffer", 3, Err(Errno::ERANGE)),
         Call {
             req: 77,
-            ..get("a request that is none", 16, Err(Errno::EOPNOTSUPP))
+            ..get("an unknown request", 16, Err(Errno::EOPNOTSUPP))
         },
     ]
 }
@@ -146,8 +146,7 @@ impl FailNth {
         Ok(self.0.write_all_at(nth.to_string().as_bytes(), 0)?)
     }
 
-    /// Whether the fault has come. If it has not, reading or writing this very file can be what
-    /// fails next.
+    /// Whether the fault has come. If it has not, the read or write of this file can fail instead.
     fn disarm(&self) -> Result<bool> {
         let mut left = [0; 16];
         let came = self.0.read_at(&mut left, 0).is_ok_and(|_| left[0] == b'0');
@@ -187,7 +186,7 @@ fn each_fault(ns: &File) -> Result<usize> {
 }
 
 fn without_allocations(ns: &File) -> Result<()> {
-    // To open it takes an allocation.
+    // Open it first, because opening allocates.
     let make_it_fail = File::options()
         .write(true)
         .open("/proc/thread-self/make-it-fail")?;
@@ -200,7 +199,7 @@ fn without_allocations(ns: &File) -> Result<()> {
         ensure!(control.is_err(), "allocations do not fail");
         call.check_whole(ns, result, &data)?;
     }
-    println!("with every allocation failing: as without");
+    println!("with every allocation failing: the same results");
     Ok(())
 }
 

@@ -43,7 +43,7 @@ use testbed::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Makes the same calls again
+    /// Repeats the calls of the run with this seed
     #[arg(long)]
     seed: Option<u64>,
     /// How many calls to make
@@ -54,7 +54,7 @@ pub struct Args {
     c_port: bool,
 }
 
-/// Runs that are at least so long must have reached every case.
+/// A run of at least so many calls must reach every case.
 const LONG: u64 = 100_000;
 
 pub fn run(args: &Args) -> Result<()> {
@@ -86,7 +86,7 @@ struct Fuzz {
     others: Vec<File>,
     outcomes: [u64; Case::ALL.len()],
     forks: u64,
-    /// Of the calls with a rewritten byte whose results differ: those with the byte before, and those with the byte after.
+    /// Calls whose result shows which of the two bytes the kernel read: how many read the first, how many the second.
     rewritten: [u64; 2],
     moved_on: u64,
     differences: Option<Differences>,
@@ -137,7 +137,7 @@ impl Fuzz {
         Ok(fuzz)
     }
 
-    /// Sets the last pids of a namespace, as this process may.
+    /// Sets the last pids of a namespace, with this process's own rights.
     fn set_last_pids(&self, namespace: usize, text: &str) -> Result<()> {
         let file = &self.scene.files[namespace];
         call::set(file, text).with_context(|| format!("SET {text}"))
@@ -165,7 +165,7 @@ impl Fuzz {
         Ok(())
     }
 
-    /// The outcomes that the model allows: of either byte where one is rewritten.
+    /// The outcomes that the model allows. If a byte is rewritten, those of either byte.
     fn expect(&mut self, made: &Made) -> Vec<Outcome> {
         let mut outcomes = self.model.expect(&made.call, &self.memory);
         if let Some(Rewritten { offset, bytes }) = made.rewritten {
@@ -192,7 +192,7 @@ impl Fuzz {
 
         let mut settled = self.settle(made, &outcomes, ret, &after)?;
         if settled.is_none() {
-            // GET shows tasks that were created at level 0, too.
+            // Tasks created at level 0 change what GET shows.
             let from = self.model.namespaces[0].last_pid;
             if self.follow(tip, &after)? {
                 let to = self.model.namespaces[0].last_pid;
@@ -215,7 +215,7 @@ impl Fuzz {
         Ok((case, ret))
     }
 
-    /// The same call to the C port first, which has only SET.
+    /// Makes the same call to the C port first. The C port has only SET.
     fn compare(&mut self, made: &Made, n: u64, differences: &mut Differences) -> Result<()> {
         let arg = self.memory.read(made.call.arg, 16);
         let req = arg
@@ -257,7 +257,7 @@ impl Fuzz {
         Ok(())
     }
 
-    /// The first of the outcomes that explains everything.
+    /// The first outcome that explains everything.
     fn settle(
         &mut self,
         made: &Made,
@@ -293,7 +293,7 @@ impl Fuzz {
         Ok(None)
     }
 
-    /// By its caller.
+    /// Has its caller make the call.
     fn call(&self, made: &Made, cmd: u32) -> Result<Result<i32, Errno>> {
         let file = match made.call.target {
             Target::Pid(namespace) => &self.scene.files[namespace],
@@ -332,7 +332,7 @@ impl Fuzz {
         Ok(moved_on)
     }
 
-    /// Nothing has changed anywhere.
+    /// Checks that nothing has changed anywhere.
     fn every_level(&mut self) -> Result<()> {
         ensure!(self.memory.is_intact(Area::Args), "a struct was written");
         for nest in 0..self.scene.nests.len() {
@@ -347,7 +347,7 @@ impl Fuzz {
         Ok(())
     }
 
-    /// A task is created somewhere: its pids are those that the model says. Some of them change the namespace's pid_max.
+    /// Creates a task somewhere and compares its pids with the model's. Some tasks change the namespace's pid_max.
     fn fork(&mut self) -> Result<()> {
         let nest = self.rng.usize(..self.scene.nests.len());
         let depth = self.rng.usize(..self.scene.nests[nest].levels.len());
@@ -366,7 +366,7 @@ impl Fuzz {
         let child = match unsafe { fork() }? {
             ForkResult::Child => {
                 let failed = new_pid_max && fs::write("/proc/sys/kernel/pid_max", &text).is_err();
-                // SAFETY: It ends the process without running anything else of it.
+                // SAFETY: It ends the process and runs nothing else.
                 unsafe { libc::_exit(failed.into()) };
             }
             ForkResult::Parent { child } => child,
@@ -400,7 +400,7 @@ impl Fuzz {
         self.every_level()
     }
 
-    /// Where the struct says that the data is.
+    /// The address of the data in the struct.
     fn data_address(&self, made: &Made) -> u64 {
         let data = self.memory.read(made.call.arg, 16).map(|arg| &arg[8..]);
         data.and_then(|data| data.try_into().ok())
@@ -445,7 +445,7 @@ impl Fuzz {
         println!("before     {}", self.model_text(tip));
         println!("after      {after}");
         if !self.memory.is_intact(Area::Data) {
-            println!("memory     is not as it should be");
+            println!("memory     differs from the model's");
         }
     }
 
@@ -498,7 +498,7 @@ fn rewriting<T>(Rewritten { offset, bytes }: Rewritten, call: impl FnOnce() -> T
     let (begins, over) = (Barrier::new(2), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Without a second CPU it has turns of its own.
+            // Without a second CPU, the two threads take turns.
             let _ = run_on(1);
             begins.wait();
             while !over.load(Relaxed) {

@@ -17,9 +17,9 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Restorers, forkers and dying namespaces at the same time
     Race(race::Args),
-    /// Every point at which the kernel can be made to fail within a call
+    /// A fault at each point of a call where the kernel can fail
     Faults,
-    /// A kernel without the ioctl: ENOTTY from every type of namespace
+    /// On a kernel without the ioctl: ENOTTY from every type of namespace
     Absent,
 }
 

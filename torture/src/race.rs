@@ -32,7 +32,7 @@ use testbed::{memory, request as call};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The time to run
+    /// How long to run
     #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// Repeats the random choices, but not the interleaving of the tasks
@@ -43,17 +43,18 @@ pub struct Args {
 /// The time that a worker may take to end.
 const GRACE: Duration = Duration::from_secs(120);
 
-/// More are only the consequences of the first ones.
+/// Further failures only follow from the first ones.
 const FAILURES_MAX: usize = 20;
 
 pub fn run(args: &Args) -> Result<()> {
     let seed = args.seed.unwrap_or_else(|| Rng::new().u64(..));
     println!("race: {} s, --seed {seed}", args.seconds);
-    // Orphans come here, where the end looks for them.
+    // Orphans become children of this process, which looks for them at the end.
     prctl::set_child_subreaper(true)?;
     let shared = memory::shared::<Shared>()?;
 
-    // Before the pipe of failures, so that its end means that all workers and their tasks are gone.
+    // The inits of these nests must not inherit the pipe of failures. Then its EOF means that all workers and their
+    // tasks are gone.
     let undisturbed = undisturbed::Undisturbed::new()?;
     let disturbed = disturbed::Disturbed::new()?;
     let lockstep = lockstep::Lockstep::new()?;
@@ -107,8 +108,8 @@ fn tell(failure: std::fmt::Arguments) -> usize {
     1
 }
 
-/// Prints the failures as they come, stops the workers when the time is over, and returns how many failures there were
-/// once the last task is gone.
+/// Prints the failures as they come and stops the workers when the time is over. Once the last task is gone, returns the
+/// number of failures.
 fn listen(
     mut told: PipeReader,
     shared: &Shared,

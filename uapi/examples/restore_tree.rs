@@ -5,7 +5,7 @@
 //!
 //!     cargo build --example restore_tree && sudo build/cargo/debug/examples/restore_tree
 //!
-//! `clone3(set_tid)` ends with `EPERM`, because it asks for the parent's capability on every level.
+//! `clone3(set_tid)` fails with `EPERM`: the parent does not have the capability over every level.
 //! This program, the restorer, is outside and has the capability: it sets the last pids, and then
 //! the parent creates an ordinary process or thread. The exit status is 0 if `clone3()` was refused and
 //! `NSpid` shows the wanted pids.
@@ -124,7 +124,7 @@ fn set_tid(nspid: &str) -> Result<String> {
 fn restore(parent: &mut Parent, description: &str, task: &str) -> Result<()> {
     for _ in 0..TRIES {
         let last_pids = parent.pid_namespace.last_pids()?;
-        // Some way ahead, where allocation has not been for long, if at all.
+        // Pids at some distance from allocation are likely to be free.
         let last_pids = last_pids.as_ref().iter().map(|pid| pid % 10000 + 1000);
         let last_pids: Vec<u32> = last_pids.collect();
         let wanted = last_pids.iter().rev().map(|pid| (pid + 1).to_string());

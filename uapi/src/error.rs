@@ -8,7 +8,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// The cause of a failure. Where the kernel refused a request, its errno is the
+/// The cause of a failure. If the kernel refused a request, its errno is the
 /// [source](std::error::Error::source), an [`io::Error`], and no level has changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -87,7 +87,7 @@ pub enum Error {
         tries: u32,
     },
     /// `/proc` shows fewer levels than there are pids, so that the pids cannot be verified.
-    #[error("{wanted} pids, and /proc shows only {shown} level(s) of them")]
+    #[error("/proc shows {shown} of {wanted} levels, so the pids cannot be verified")]
     Unverifiable {
         /// The number of pids that were asked for.
         wanted: usize,

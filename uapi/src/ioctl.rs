@@ -20,7 +20,7 @@ const NS_GET_PARENT: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_PARENT a
 const NS_GET_NSTYPE: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_NSTYPE as u8);
 const NS_SPECIFIC_IOC: Opcode =
     opcode::write::<raw::ns_specific_req>(raw::NSIO as u8, raw::NS_SPECIFIC_IOC as u8);
-/// Of `linux/pidfd.h`.
+/// From `linux/pidfd.h`.
 const PIDFD_GET_PID_NAMESPACE: Opcode = opcode::none(0xff, 5);
 
 const _: () = assert!(size_of::<raw::ns_specific_req>() == raw::NS_SPECIFIC_REQ_SIZE_VER0 as usize);

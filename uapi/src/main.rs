@@ -26,8 +26,8 @@ Numbers for several levels are written in this order, separated by ':'.";
 
 const EXAMPLE: &str = "\
 Example:
-  The init of a container is process 4321 here. Show where allocation
-  stands in its pid namespace, and in the one above:
+  The init of a container is process 4321 here. Show the last pids of
+  its pid namespace and of the one above:
 
     # ns-last-pid show 4321
     LEVEL    LAST PID     PID MAX  NAMESPACE
@@ -63,11 +63,11 @@ Exit status of run, after a correct command line:
   125  the command was not run
   126  the command was found and cannot be executed
   127  the command was not found
-  else that of the command, or 128 and the number of the signal
-  that killed it
+  else the command's own, or 128 plus the number of the signal that
+  killed it
 
-ns-last-pid generate DIRECTORY writes the man pages and the
-completions of the shells.";
+ns-last-pid generate DIRECTORY writes the man pages and the shell
+completions.";
 
 /// Show and set the last pids of nested pid namespaces, and run commands with chosen pids
 #[derive(Parser)]
@@ -79,10 +79,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Show where allocation stands, level by level
+    /// Show the last pids, level by level
     ///
     /// It shows the levels up to the caller's own pid namespace. PID MAX is shown for that one
-    /// only: the kernel shows a task no pid_max but that of its own namespace.
+    /// only, because a task can read only the pid_max of its own namespace.
     Show {
         #[command(flatten)]
         target: Target,
@@ -99,15 +99,15 @@ enum Action {
         /// Last pids, the first for NAMESPACE, the next for its parent, ...: 99:1999
         vector: LastPids,
     },
-    /// Move allocation in NAMESPACE past PID, if it is not there already
+    /// Move allocation in NAMESPACE past PID, unless it is past PID already
     ///
     /// Tasks that have pids up to PID keep them. New tasks get higher ones until allocation reaches
     /// pid_max and goes on from the bottom. If other tasks fork at this very moment and allocation
     /// passes PID, it is moved back to PID.
     ///
-    /// Prints the last pid that the kernel shows afterwards. An agent that wants to know it neither
-    /// searches /proc for the highest pid in use nor enters NAMESPACE. Tasks whose pids were chosen
-    /// by clone3() with set_tid may have higher ones.
+    /// Prints the last pid that the kernel shows afterwards. An agent need not search /proc for the
+    /// highest pid in use, nor enter NAMESPACE. Tasks whose pids were chosen by clone3() with
+    /// set_tid may have higher ones.
     ///
     /// With --oci-state it is a createRuntime hook for container runtimes. If such a hook fails, the
     /// runtime does not start the container. Without --strict, a failure is therefore one line on
@@ -120,17 +120,17 @@ enum Action {
         /// Take NAMESPACE from the state that OCI runtimes give to hooks on standard input
         #[arg(long, conflicts_with = "namespace")]
         oci_state: bool,
-        /// Let a failure have its exit status, which keeps the container from starting
+        /// Exit with the status of a failure, which keeps the container from starting
         #[arg(long, requires = "oci_state", conflicts_with = "namespace")]
         strict: bool,
-        /// The highest pid that new tasks shall not get
+        /// The highest pid to keep new tasks off
         #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
         pid: u32,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Run a command that has chosen pids
+    /// Run a command with chosen pids
     ///
     /// The command runs in NAMESPACE, and only if it has these pids. Its other namespaces, standard
     /// streams and environment are the caller's. If another task takes one of the pids at the same
@@ -152,10 +152,10 @@ enum Action {
         #[arg(last = true, required = true, value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
-    /// Write the man pages and the shells' completions as files into DIRECTORY
+    /// Write the man pages and the shell completions into DIRECTORY
     #[command(hide = true)]
     Generate {
-        /// The directory, which is created
+        /// The directory, created if it does not exist
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },

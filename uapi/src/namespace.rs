@@ -32,7 +32,7 @@ impl PidNamespace {
         Self::from_fd(file)
     }
 
-    /// Opens the namespace of the process that has this pid where `/proc` was mounted.
+    /// Opens the namespace of the process that has this pid in `/proc`.
     ///
     /// # Errors
     ///
@@ -123,8 +123,8 @@ impl PidNamespace {
         last_pids.ok_or_else(|| refused(Errno::ILSEQ))
     }
 
-    /// Moves allocation in this namespace past `pid`, if it is not there already: never backwards.
-    /// Returns the last pid that it found, which is less than `pid` if allocation was moved.
+    /// Moves allocation in this namespace past `pid`, unless it is past `pid` already. Returns the
+    /// last pid that it found, which is less than `pid` if it moved allocation.
     ///
     /// New tasks get no pid up to `pid` until allocation reaches `pid_max` and starts again from
     /// the bottom. Tasks that have such pids keep them.
@@ -162,8 +162,8 @@ impl AsFd for PidNamespace {
 ///
 /// # Errors
 ///
-/// [`Error::Open`] if there is no `/proc`; another one if the answer is not the kernel's, such as
-/// that of a seccomp filter.
+/// [`Error::Open`] if there is no `/proc`; another one if a seccomp filter answers, for example,
+/// and not the kernel.
 pub fn is_supported() -> Result<bool, Error> {
     let own = PidNamespace::open("/proc/self/ns/pid")?;
     // No request has this number: a kernel that has the ioctl says so.

@@ -15,7 +15,7 @@ const NUMBER_MAX: u32 = i32::MAX as u32;
 /// A vector of last pids: one number per level, the innermost level first.
 ///
 /// The kernel reads and writes it as text: decimal numbers separated by `:`, the first for the
-/// namespace that is asked, the next for its parent, and so on upward. It may stop at any level.
+/// namespace itself, the next for its parent, and so on upward. It may stop at any level.
 /// After a last pid of 99, the next task gets pid 100 there, if that is free.
 ///
 /// ```

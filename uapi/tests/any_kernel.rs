@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Tests for any kernel, with or without the ioctl.
+//! Tests on any kernel, with or without the ioctl.
 
 use ns_last_pid::{Error, GatedCommand, PidNamespace};
 use std::{fs::File, process};

@@ -13,11 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{fs, process, thread, time::Duration};
 
-/// The command, and what it says on an error: one line.
 fn run(args: &[&str]) -> Assert {
     Command::new(cargo_bin!("ns-last-pid")).args(args).assert()
 }
 
+/// The command's only line on standard error when it fails.
 fn one_line(text: &str) -> String {
     format!("ns-last-pid: {text}\n")
 }
@@ -102,7 +102,7 @@ fn a_namespace_that_is_gone_or_none_is_1() {
         .stderr(one_line("not a pid namespace"));
 }
 
-/// `reserve` as a hook that gets this state: first as one that may fail, then as a strict one.
+/// Runs `reserve` as a hook that gets this state, first without `--strict`, then with it.
 fn hook(state: &str, code: i32, message: &str) {
     for (strict, code) in [(&[][..], 0), (&["--strict"], code)] {
         Command::new(cargo_bin!("ns-last-pid"))
@@ -189,7 +189,7 @@ fn a_hook_for_a_container_that_has_ended_is_5() {
     }
     let nested = Nested::new(1);
     let (top, init) = (nested.top.id(), nested.init);
-    // Its parent is stopped first, and does not reap it.
+    // Stop the parent first, so that it does not reap the init.
     for (pid, signal, state) in [(top, Signal::STOP, ") T "), (init, Signal::KILL, ") Z ")] {
         kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
         while !fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -305,7 +305,7 @@ fn run_gives_the_command_its_pids_and_has_its_status() {
         .stderr(one_line(missing));
     run(&["run", init, "100:200", "--", "/etc/passwd"]).code(126);
     run(&["run", init, "1", "--", "true"]).code(125);
-    // The init of the namespace has this pid's parent.
+    // On the middle level, the init of the namespace has pid 2.
     run(&["run", "--tries", "3", init, "100:2:2", "--", "echo", "ran"])
         .code(125)
         .stdout("");
@@ -346,7 +346,7 @@ fn the_caller_reaches_as_far_as_the_help_says() {
         (deeper_with_one_capability, &["set", own, "5:6"], 4),
         (deeper_owner, &["set", own, "5"], 0),
         (deeper_owner, &["set", own, "5:6"], 4),
-        // The inner level is looked at first.
+        // The kernel checks the inner level first.
         (deeper_owner, &["set", own, "4194305:6"], 1),
     ] {
         let caller: Vec<_> = caller.split_whitespace().collect();

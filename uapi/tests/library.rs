@@ -42,7 +42,7 @@ fn inode(namespace: &PidNamespace) -> u64 {
     file.metadata().unwrap().ino()
 }
 
-/// Spawns `cat /proc/self/status`, and returns the pids that it says it has.
+/// Spawns `cat /proc/self/status`, and returns the pids that it prints.
 fn pids_of_cat(namespace: &PidNamespace, pids: &[u32], tries: u32) -> Result<Vec<u32>, Error> {
     let mut cat = GatedCommand::new("cat");
     cat.command()
@@ -113,7 +113,7 @@ fn a_command_has_the_pids() {
     // Fewer levels than there are.
     let pids = pids_of_cat(&namespace, &[7], TRIES).unwrap();
     assert_eq!((pids[0], pids.len()), (7, 4));
-    // The other children of the caller are where they were.
+    // The caller's other children stay in its namespace.
     let status = Command::new("cat")
         .arg("/proc/self/status")
         .output()

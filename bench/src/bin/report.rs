@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Puts the figures of one run together: tables on stdout, all of them in one CSV file, a picture,
-//! and what moved since the run that was saved.
+//! Combines the figures of one run: tables on stdout, one CSV file, a picture, and the changes
+//! since the saved run.
 
 use anyhow::{Context, Result};
 use bench::Figure;
@@ -23,10 +23,10 @@ struct Args {
     /// The figures to compare with, if there are any
     #[arg(long)]
     saved: PathBuf,
-    /// Where all figures are put
+    /// The file to write all figures to
     #[arg(long)]
     csv: PathBuf,
-    /// Where the picture is put
+    /// The file to write the picture to
     #[arg(long)]
     svg: PathBuf,
 }
@@ -92,7 +92,7 @@ impl Run {
     }
 }
 
-/// With a comma between thousands.
+/// Formats a number with commas between thousands.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let (mut text, length) = (
@@ -181,7 +181,7 @@ fn tables(run: &Run) {
     println!();
 }
 
-/// The figures that the project promises. A line says whether it is kept.
+/// Prints whether the run keeps each bound that the project promises.
 fn bars(run: &Run) -> Option<()> {
     let say =
         |kept: bool, text: String| println!("  {}  {text}", if kept { "kept  " } else { "MISSED" });
@@ -206,7 +206,7 @@ fn bars(run: &Run) -> Option<()> {
     say(
         text <= set,
         format!(
-            "what the crate adds to it, the text included: {} (at most as much)",
+            "added by the crate, with the text to format: {} (at most as much)",
             grouped(text)
         ),
     );
@@ -253,7 +253,7 @@ fn bars(run: &Run) -> Option<()> {
     Some(())
 }
 
-/// Says what is different from the saved run. Seconds are not compared: they do not repeat.
+/// Prints the differences from the saved run. Times are not compared: they do not repeat.
 fn moved(run: &Run, saved: &Run) {
     let mut compared = 0;
     println!("### Moved by more than {MOVED} % since the saved run\n");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Any text, compared with the description of the grammar.
+//! Compares the parser on any text with the description of the grammar.
 
 #![no_main]
 

@@ -22,7 +22,7 @@ pub struct Differences {
     classes: BTreeMap<String, (u64, String)>,
 }
 
-/// All levels of a namespace.
+/// The last pids in a text of GET.
 pub fn parse(text: &str) -> Vec<i32> {
     text.split(':').flat_map(str::parse).collect()
 }
@@ -55,7 +55,7 @@ impl Differences {
             return;
         }
         let set = match port.after == before {
-            true => "nothing to be seen",
+            true => "unchanged",
             false if port.ret.is_ok() => "written",
             false => "written in part",
         };
@@ -85,7 +85,7 @@ impl Differences {
     pub fn report(&self) {
         println!(
             "\n{:52} {:10} {:10} {:23} {:>8}",
-            "what the call was", "ours", "C port", "by the C port", "calls"
+            "call", "ours", "C port", "by the C port", "calls"
         );
         for (class, (count, example)) in &self.classes {
             let padding = 99_usize.saturating_sub(class.len());
@@ -100,7 +100,7 @@ impl Differences {
     }
 }
 
-/// The first thing that is wrong with a text.
+/// The first mistake in a text.
 fn malformed(text: &[u8]) -> &'static str {
     let text = text.strip_suffix(&[0]).unwrap_or(text);
     if text.contains(&0) {

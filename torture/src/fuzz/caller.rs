@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The processes that make the calls: one outside, the others within the nests, in user namespaces of their own choice.
+//! The processes that make the calls: one outside, the others within the nests, in user namespaces chosen at random.
 
 use super::model;
 use anyhow::{Context, Result, ensure};
@@ -88,7 +88,7 @@ pub struct Order {
     pub fd: i32,
     pub cmd: u32,
     pub arg: u64,
-    /// By a system call of 32 bits.
+    /// By a 32-bit system call.
     pub compat: bool,
     pub privilege: Privilege,
 }
@@ -108,20 +108,20 @@ impl Order {
     }
 }
 
-/// A process that carries out orders. It has the files and the memory that there were when it was forked.
+/// A process that carries out orders. It has the files and the memory that existed when it was forked.
 pub struct Worker {
     pub pid: Pid,
     orders: UnixStream,
 }
 
 impl Worker {
-    /// In the namespace `depth` levels down, and in a user namespace if one is given.
+    /// Forks a worker in the namespace `depth` levels down, and in a user namespace if one is given.
     pub fn new(nest: &Nest, depth: usize, user: Option<&OwnedFd>) -> Result<Self> {
         let (orders, theirs) = UnixStream::pair()?;
         match fork_in(nest, depth, user)? {
             Some(pid) => Ok(Self { pid, orders }),
             None => {
-                // With the last copy gone, the end of the fuzzer ends the caller.
+                // The caller must read EOF when the fuzzer ends, so it keeps no copy of this end.
                 drop(orders);
                 exit(serve(theirs).is_err().into())
             }
@@ -157,7 +157,7 @@ impl Drop for Worker {
     }
 }
 
-/// Carries out orders until there are no more.
+/// Carries out orders until EOF.
 fn serve(mut orders: UnixStream) -> Result<()> {
     let full = capabilities(None)?;
     let mut message = [0; 18];
@@ -178,7 +178,7 @@ fn serve(mut orders: UnixStream) -> Result<()> {
     Ok(())
 }
 
-/// A namespace below that `depth` levels down, whose init is never created.
+/// Creates a namespace below the one `depth` levels down, but never its init.
 pub fn unborn(nest: &Nest, depth: usize, user: Option<&OwnedFd>) -> Result<File> {
     let (told, mut tell) = UnixStream::pair()?;
     match fork_in(nest, depth, user)? {
@@ -223,15 +223,15 @@ fn fork_in(nest: &Nest, depth: usize, user: Option<&OwnedFd>) -> Result<Option<P
 }
 
 fn ioctl(fd: i32, cmd: u32, arg: u64) -> Result<i32, Errno> {
-    // SAFETY: The kernel writes into buffers that the callers have for it, if anywhere.
+    // SAFETY: The kernel writes only into buffers that the callers have for it.
     Errno::result(unsafe { libc::ioctl(fd, cmd as libc::Ioctl, arg) })
 }
 
-/// As a program of 32 bits does it.
+/// Makes the call as a 32-bit program does.
 fn compat_ioctl(fd: i32, cmd: u32, arg: u32) -> Result<i32, Errno> {
     const IOCTL: u64 = 54;
     let mut ret = IOCTL;
-    // SAFETY: As for `ioctl()`. The compiler keeps rbx for itself, so that it is put back.
+    // SAFETY: As for `ioctl()`. The compiler reserves rbx, so the code restores it.
     unsafe {
         asm!(
             "xchg {fd}, rbx",

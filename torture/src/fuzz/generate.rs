@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Calls: most of them near one that succeeds, some far from it.
+//! Makes up calls. Most are close to one that succeeds, some are not.
 
 use super::model::{Call, Model, Target, size_of_struct};
 use super::{
@@ -11,7 +11,7 @@ use super::{
 use fastrand::Rng;
 use ns_last_pid::{LEVELS_MAX, raw};
 
-/// A byte of the text that another thread changes to and fro.
+/// A byte of the text that another thread changes back and forth.
 #[derive(Clone, Copy, Debug)]
 pub struct Rewritten {
     pub offset: usize,
@@ -21,13 +21,13 @@ pub struct Rewritten {
 #[derive(Debug)]
 pub struct Made {
     pub call: Call,
-    /// The place of its caller.
+    /// The index of its caller.
     pub by: usize,
     pub privilege: Privilege,
     /// The nest of the target, whose last pids are compared.
     pub nest: usize,
     pub rewritten: Option<Rewritten>,
-    /// By a system call of 32 bits.
+    /// By a 32-bit system call.
     pub compat: bool,
 }
 
@@ -129,7 +129,7 @@ pub fn make(
     arg.extend(data_size.to_ne_bytes());
     arg.extend(data.to_ne_bytes());
     if rng.u8(..64) == 0 {
-        // It does not point to the program's own memory.
+        // This struct does not point to the program's own memory.
         let junk = [rng.u64(..) & !0xfffc, rng.u64(..) | 1 << 63];
         arg = junk.into_iter().flat_map(u64::to_ne_bytes).collect();
         if rng.bool() {
@@ -143,7 +143,7 @@ pub fn make(
     };
     if let Some(offset) = place.offset {
         if size > arg.len() && rng.bool() {
-            // The last of them does not belong to the struct any more.
+            // The last of these is behind the struct.
             let byte = rng.usize(arg.len()..=size);
             if offset + byte < Area::Args.size() {
                 memory.put(Area::Args, offset + byte, &[rng.u8(1..)]);
@@ -186,7 +186,7 @@ fn command(rng: &mut Rng) -> u32 {
 
 struct Place {
     address: u64,
-    /// In the area, unless the address is nowhere.
+    /// Its offset in the area. None if the address is unreadable.
     offset: Option<usize>,
 }
 
@@ -205,7 +205,7 @@ impl Place {
     }
 }
 
-/// For something of `length` bytes.
+/// A place for `length` bytes.
 fn place(rng: &mut Rng, area: Area, length: usize) -> Place {
     let end = area.size() - length;
     match rng.u8(..100) {
@@ -224,7 +224,7 @@ fn place(rng: &mut Rng, area: Area, length: usize) -> Place {
     }
 }
 
-/// Characters that a parser might let pass, or that stand beside those that it should.
+/// Any byte, but mostly one that a parser might accept by mistake, or a neighbour of an allowed one.
 fn telling_byte(rng: &mut Rng) -> u8 {
     match rng.u8(..4) {
         0 => rng.u8(..),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The memory that the requests point into: two areas, each mapped once to write and once to read only, with memory
-//! that cannot be read before and after them. An image has the bytes that they should hold.
+//! The memory that the requests point into: two areas, each mapped once writable and once read-only, with unreadable
+//! memory around them. An image has the bytes that they should hold.
 
 use anyhow::Result;
 use nix::{
@@ -14,7 +14,7 @@ use nix::{
 use std::{ffi::c_void, num::NonZeroUsize, ptr::NonNull, slice};
 
 const PAGE: usize = 4096;
-/// Where 32 bits reach.
+/// Within reach of a 32-bit address.
 const BASE: usize = 0x2000_0000;
 const PAGES: usize = 18;
 
@@ -69,7 +69,7 @@ const VIEWS: [(Area, bool); 4] = [
     (Area::Args, false),
 ];
 
-/// Addresses with nothing to read, one of them in every kind of place.
+/// Unreadable addresses, one for each kind of place.
 pub const NOWHERE: [u64; 18] = [
     0,
     1,
@@ -79,7 +79,7 @@ pub const NOWHERE: [u64; 18] = [
     Area::Data.address(true, Area::Data.size()),
     Area::Data.address(false, Area::Data.size()),
     Area::Args.address(true, Area::Args.size()),
-    // As far as 32 bits can tell, it is mapped.
+    // Its lower 32 bits are a mapped address.
     Area::Data.address(true, 64) | 1 << 32,
     0x7fff_ffff_eff8,
     0x7fff_ffff_f000,
@@ -105,7 +105,7 @@ impl Memory {
         let pages = |count: usize| NonZeroUsize::new(count * PAGE).unwrap_or(NonZeroUsize::MIN);
         let (none, fixed) = (ProtFlags::PROT_NONE, MapFlags::MAP_FIXED);
         let free = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED_NOREPLACE;
-        // SAFETY: Nothing that is there is replaced.
+        // SAFETY: It replaces no other mapping.
         unsafe { mmap_anonymous(at(BASE), pages(PAGES + 1), none, free) }?;
         for (area, writable) in VIEWS {
             let prot = match writable {
@@ -129,7 +129,7 @@ impl Memory {
                 )
             }?;
         }
-        // Behind the texts there is nothing; behind the others, memory that may not be touched.
+        // Nothing is mapped behind the texts. The memory behind the other views is mapped without access.
         let hole = Area::Data.address(true, Area::Data.size()) as *mut c_void;
         if let Some(hole) = NonNull::new(hole) {
             // SAFETY: There are no references to this page of what was mapped above.
@@ -143,7 +143,7 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Writes `bytes`, as many of them as lie in the area.
+    /// Writes those of `bytes` that fit in the area.
     pub fn put(&mut self, area: Area, offset: usize, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(area.size() - offset)];
         let place = area.address(true, offset) as *mut u8;
@@ -153,7 +153,7 @@ impl Memory {
         self.dirty.push((area, offset, bytes.len()));
     }
 
-    /// As it was at first.
+    /// Restores the initial bytes.
     pub fn clear(&mut self) {
         for (area, offset, length) in std::mem::take(&mut self.dirty) {
             let fill = [area.fill(); 1024];
@@ -194,7 +194,7 @@ impl Memory {
         self.find(address, length, true).is_some()
     }
 
-    /// The kernel should have written `bytes` there. Returns the bytes before.
+    /// Notes that the kernel should have written `bytes` there. Returns the bytes before.
     pub fn written(&mut self, address: u64, bytes: &[u8]) -> Vec<u8> {
         let Some((area, offset)) = self.find(address, bytes.len(), true) else {
             return Vec::new();

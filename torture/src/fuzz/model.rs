@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The result and the effect of a request, by the documentation of the ioctl. It is written from the table of errors and
-//! the rule of permission, and shares no code with the kernel.
+//! Predicts the result and the effect of a request from the ioctl's documentation: the table of errors and the rule of
+//! permission. It shares no code with the kernel.
 
 use super::memory::Memory;
 use nix::errno::Errno;
 use ns_last_pid::{LEVELS_MAX, raw};
 use std::{collections::BTreeSet, fmt::Write};
 
-/// Only above these does allocation begin again when it has come to the end.
+/// Allocation starts again at this pid after a wrap.
 const RESERVED_PIDS: i32 = 300;
 
 macro_rules! cases {
@@ -113,9 +113,9 @@ impl From<Case> for Outcome {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// A pid namespace, by its place in the model.
+    /// A pid namespace, by its index in the model.
     Pid(usize),
-    /// A namespace of another type, by its place in the list of them.
+    /// A namespace of another type, by its index in the list of these.
     Other(usize),
 }
 
@@ -174,7 +174,7 @@ pub struct Namespace {
     pub pid_max: i32,
     pub last_pid: i32,
     pub init: Init,
-    /// Of tasks that are there all the time.
+    /// The pids of tasks that stay.
     pub used: BTreeSet<i32>,
 }
 
@@ -208,7 +208,7 @@ impl Model {
         std::iter::successors(Some(namespace), |&at| self.namespaces[at].parent)
     }
 
-    /// The text of a namespace and of its ancestors, as far as `caller` may look.
+    /// The text of a namespace and of its ancestors, as far as `caller` may read.
     pub fn text(&self, namespace: usize, caller: Caller) -> String {
         let mut text = String::new();
         for at in self.upward(namespace) {
@@ -315,7 +315,7 @@ impl Model {
     pub fn moved_on(&mut self, to: i32, used: BTreeSet<i32>) -> bool {
         let level = &mut self.namespaces[0];
         let (from, usual) = (level.last_pid, std::mem::take(&mut level.used));
-        // Those whose tasks have ended since.
+        // The pids whose tasks have ended since.
         let mut ended = 0;
         while ended <= 16 && level.last_pid != to {
             ended += i32::from(!used.contains(&level.allocate()));
@@ -326,7 +326,7 @@ impl Model {
         reached
     }
 
-    /// More than one where the table does not say which comes first.
+    /// The outcomes that the table allows: more than one if it does not say which comes first.
     pub fn expect(&self, call: &Call, memory: &Memory) -> Vec<Outcome> {
         let size = size_of_struct(call.cmd);
         if dir_of(call.cmd) != dir_of(raw::NS_SPECIFIC_IOC) {
@@ -386,7 +386,7 @@ impl Model {
                         Outcome { case, effect }
                     }
                     Ok(mut text) => {
-                        // As read() and others do it, which the documentation does not exclude.
+                        // GET may write a part, as read() does.
                         let parts = (1..=text.len()).rev();
                         if let Some(part) = parts
                             .into_iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The namespaces and the callers of a run, and the model of them.
+//! The namespaces and the callers of a run, and their model.
 
 use super::{
     caller::{OTHER_USER, Worker, unborn},
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use std::{collections::BTreeSet, fs, fs::File};
 use testbed::{Level, Nest, request as call, task::pids_of};
 
-/// Some in which allocation wraps soon, and the largest that there can be.
+/// Small ones, with which allocation wraps soon, up to the largest possible one.
 pub const PID_MAX: [i32; 8] = [301, 302, 999, 1000, 4096, 32768, 99_999, PID_MAX_LIMIT];
 const PID_MAX_LIMIT: i32 = 4_194_304;
 /// No nest can be deeper.
@@ -26,7 +26,7 @@ pub struct Placed {
     pub nest: Option<usize>,
 }
 
-/// The fields are dropped in this order.
+/// Fields are dropped in this order.
 pub struct Scene {
     /// The first is outside.
     pub callers: Vec<Placed>,
@@ -35,7 +35,7 @@ pub struct Scene {
     pub files: Vec<File>,
 }
 
-/// A nest, and the places of its namespaces in the model, level 0 first.
+/// A nest, and the indices of its namespaces in the model, level 0 first.
 pub struct Placing {
     pub nest: Nest,
     pub levels: Vec<usize>,
@@ -85,7 +85,7 @@ impl Scene {
         for (levels, ends) in &shapes {
             scene.add_nest(&mut model, levels, *ends)?;
         }
-        // All files are open: the callers have them, too.
+        // All files are open now, so the callers inherit them.
         for nest in 0..scene.nests.len() {
             for _ in 0..CALLERS_PER_NEST {
                 scene.add_caller(&mut model, nest, rng)?;
@@ -184,7 +184,7 @@ impl Model {
         self.namespaces.len() - 1
     }
 
-    /// A task that stays has these pids, from level 0 downward. `used()` looks up those of level 0.
+    /// Marks the pids of a task that stays, from level 0 downward. `used()` looks up those of level 0.
     fn occupy(&mut self, levels: &[usize], pids: &[i32]) {
         for (&at, &pid) in levels.iter().zip(pids).skip(1) {
             self.namespaces[at].used.insert(pid);

@@ -24,17 +24,17 @@ use testbed::{
 
 const DEPTH: usize = 4;
 
-/// Of levels 1 to `DEPTH` at most. That of the even ones moves between this and `PID_MAX_MIN`.
+/// The largest pid_max of levels 1 to `DEPTH`. On even levels it moves between this and `PID_MAX_MIN`.
 const PID_MAX: [i32; DEPTH] = [600, 500, 450, 420];
 
-/// Room enough for all tasks after a wrap to 300.
+/// Leaves enough room for all tasks after a wrap to 300.
 const PID_MAX_MIN: i32 = 400;
 
-/// More than level 0 has, too.
+/// No level has more, level 0 included.
 const PIDS: usize = 1 << 16;
 
-/// Which living task has a pid, by its pid at level 0. It claims its pids when it has them and gives them back before it
-/// ends, so that a claim is always shorter than the life of the pid.
+/// The living task that has each pid, by its pid at level 0. A task claims its pids after it has started and gives them
+/// back before it ends, so a claim is always shorter than the life of the pid.
 #[derive(Zeroable)]
 struct Claims([[AtomicI32; PIDS]; DEPTH + 1]);
 
@@ -60,7 +60,7 @@ impl Claims {
 
     fn give_back(&self, pids: &[i32]) {
         for (level, &pid) in pids.iter().enumerate() {
-            // Two have it: that has been told.
+            // If two tasks had it, claim() has reported that.
             let _ = self.0[level][pid as usize].compare_exchange(pids[0], 0, SeqCst, SeqCst);
         }
     }
@@ -118,7 +118,7 @@ impl Disturbed {
         Ok(task::reap(task)?)
     }
 
-    /// A restorer that looks after nobody, or a task that only forks.
+    /// Works as a restorer that takes no lock, or as a task that only forks.
     fn create(&self, race: &Race, mut rng: Rng, base: usize, restorer: bool) -> Result<()> {
         let mut kept = Kept::default();
         while race.running() {
@@ -147,7 +147,7 @@ impl Disturbed {
             })
             .collect();
         let text = vector(&numbers);
-        // A number above the lowest pid_max of a level where it moves may be refused.
+        // On a level where pid_max moves, a number above the lowest pid_max may be refused.
         let may_fail = levels
             .rev()
             .zip(&numbers)
@@ -161,7 +161,7 @@ impl Disturbed {
         }
     }
 
-    /// It ends at the level of the caller.
+    /// GET ends at the caller's level.
     fn get(&self, race: &Race, base: usize, level: usize) {
         let got = call::get(&self.nest.namespaces[level]);
         let fits = |got: &[i32]| {
@@ -179,7 +179,7 @@ impl Disturbed {
         }
     }
 
-    /// Makes namespaces of its own below all levels in turn, while the vectors above them move.
+    /// Makes new namespaces below any level, while the vectors above them move.
     fn unshare(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
             let level = rng.usize(0..=DEPTH);
@@ -255,7 +255,7 @@ fn hold(race: &Race, claims: &Claims, level: usize, work: impl FnOnce()) -> Resu
     Ok(Held::new(task))
 }
 
-/// In a task at `level`.
+/// Runs in a task at `level`.
 fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i32) -> Result<()> {
     let own = File::open("/proc/self/ns/pid")?;
     let mut flags = CloneFlags::CLONE_NEWPID;
@@ -305,7 +305,7 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
     if user {
         race.count(Count::UserUnshared);
     } else {
-        // Not with a user namespace of its own, in which it has no say over the old one.
+        // A task in a new user namespace has no rights over the old pid namespace, so it cannot return there.
         setns(own, CloneFlags::CLONE_NEWPID)?;
         hold(race, claims, level, || ())?.end()?;
         race.count(Count::Unshared);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The init of a namespace dies while others set, read and fork there: calls succeed or return ESRCH, and ESRCH from the
-//! first time on. A SET of dead and living levels leaves the living ones alone.
+//! The init of a namespace dies while others set, read and fork there. Calls succeed until one returns ESRCH, and all
+//! later ones return ESRCH. A SET of dead and living levels does not change the living ones.
 
 use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
@@ -23,7 +23,7 @@ const DEPTH: usize = 3;
 /// About the one namespace that dies at a time.
 #[derive(Zeroable)]
 struct Deaths {
-    /// The callers are to end.
+    /// Tells the callers to end.
     over: AtomicBool,
     /// The init was seen to be dead.
     dead: AtomicBool,
@@ -65,7 +65,8 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
         task::reap(task)?;
     }
 
-    // Nobody else is there: what lives has the last pids that it is given, whatever the dead and the living get.
+    // Nobody else is there. The living levels keep the last pids that they got, whatever a SET of dead and living
+    // levels asks for.
     for level in 1..victim {
         call::set(&nest.namespaces[level], vector(&last_pids[..level]))?;
         for _ in 0..8 {
@@ -90,7 +91,7 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
 /// Sets and reads, until it is over.
 fn call(race: &Race, deaths: &Deaths, nest: &Nest, victim: usize, mut rng: Rng) -> Result<()> {
     task::give_way();
-    // By the level of the file descriptor and the number of levels.
+    // Indexed by the level of the file descriptor and the number of levels.
     let mut refused = [[false; DEPTH + 1]; DEPTH + 1];
     while !deaths.over.load(SeqCst) {
         let level = rng.usize(1..=DEPTH);
@@ -141,7 +142,7 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
         let dead = deaths.dead.load(SeqCst);
         match task::create(|| ()) {
             Ok(task) => {
-                // Its own end, or its namespace's, which would wait for this.
+                // It ends by itself or with its namespace, whose init waits until it is reaped.
                 waitpid(task, None)?;
                 ensure!(!dead && !refused, "4: fork in a dead namespace");
                 race.count(Count::DyingFork);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A call waits in the kernel, in the middle of reading or writing its data, while its namespace goes away. The page of
-//! its data comes by userfaultfd, when all is ready and not by chance.
+//! A call waits in the kernel, in the middle of reading or writing its data, while its namespace goes away. userfaultfd
+//! provides the page of its data when everything is ready.
 
 use super::shared::{Count, Race};
 use anyhow::{Context, Result, bail};

@@ -22,7 +22,7 @@ use std::{
 };
 use testbed::{memory, request as call, task};
 
-// Events of the namespace that is published.
+// Events of the published namespace.
 const BORN: u32 = 1;
 const DYING: u32 = 2;
 const DEAD: u32 = 4;
@@ -32,7 +32,7 @@ const CLOSED: u32 = 16;
 /// A file descriptor of a namespace, for the callers.
 #[derive(Zeroable)]
 struct Published {
-    /// The count of those before it; in the upper half its number plus one, or zero while there is none.
+    /// The lower half counts those before it. The upper half is its number plus one, or zero while there is none.
     fd: AtomicU64,
     events: AtomicU32,
 }
@@ -59,7 +59,7 @@ pub fn start(race: &mut Race) -> Result<()> {
     race.work("last reference", births)
 }
 
-/// A namespace from before its init to after its last file descriptor.
+/// Makes namespaces, and publishes each from before its init until after its last file descriptor.
 fn births(race: &Race, mut rng: Rng) -> Result<()> {
     let published = memory::shared()?;
     let own = File::open("/proc/self/ns/pid")?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! SETs of vectors that have the same number on all levels, of which nobody may ever see two at once. Tasks are created at
-//! the lowest level only, so that all levels move on together.
+//! SETs of vectors that have the same number on all levels. Nobody may ever see parts of two vectors. Tasks are created
+//! at the lowest level only, so that all levels move on together.
 
 use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
@@ -13,13 +13,13 @@ use testbed::{
     task::{self, Kept},
 };
 
-/// Many, so that a call takes long over them: a lock that is not held all the while shows.
+/// Many, so that a call takes long: if it does not hold the lock all the time, a test notices.
 const DEPTH: usize = 31;
 
 /// Of all levels. So small that allocation wraps often.
 const PID_MAX: i32 = 400;
 
-/// Below are the pids of the inits, which differ; allocation does not come back there.
+/// The inits have the pids below, which differ. Allocation does not return there.
 const FIRST: i32 = 300;
 
 pub struct Lockstep {
@@ -54,7 +54,7 @@ impl Lockstep {
         Ok(())
     }
 
-    /// All levels would take it, but there is none above level 0.
+    /// Every level would accept its number, but the vector has one number too many.
     fn refused(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
             let text = vector(&[rng.i32(FIRST..=PID_MAX); DEPTH + 2]);

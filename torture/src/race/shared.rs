@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What all workers have: whether the race goes on, the counts, and a pipe for failures.
+//! Shared by all workers: whether the race goes on, the counts, and a pipe for failures.
 
 use anyhow::Result;
 use bytemuck::Zeroable;
@@ -35,32 +35,32 @@ counts! {
     Malformed = "1 failing meanwhile: SETs of malformed text",
     AbovePidMax = "1 … above pid_max, at an upper level only",
     NoSuchLevel = "1 … of more levels than there are",
-    Claimed = "2 disturbed: tasks, no two alive with one pid",
+    Claimed = "2 disturbed: tasks, no two of them alive with the same pid",
     DisturbedSet = "2 … SETs that succeeded",
     DisturbedRefused = "2 … SETs refused, above a pid_max that moved",
     DisturbedGet = "2 … GETs within bounds",
     LockstepSet = "3 atomic: SETs of all levels at once, next to forks",
-    LockstepRefused = "3 … SETs refused, never seen",
-    LockstepGet = "3 … GETs, never of two vectors",
+    LockstepRefused = "3 … SETs refused, without any effect",
+    LockstepGet = "3 … GETs, each of a single vector",
     Lockstep = "3 … tasks with the same pid on all levels, next to SETs",
     Killed = "4 dying: namespaces whose init was killed",
-    DyingSet = "4 … SETs before",
-    DyingGet = "4 … GETs before",
-    DyingFork = "4 … forks before",
-    DeadSet = "4 … SETs refused after",
-    DeadGet = "4 … GETs refused after",
-    DeadFork = "4 … forks refused after",
-    Unmoved = "4 … SETs of dead and living levels that left the living one alone",
-    Born = "5 last reference: namespaces made, the first task of which had pid 1",
+    DyingSet = "4 … SETs that succeeded",
+    DyingGet = "4 … GETs that succeeded",
+    DyingFork = "4 … forks that succeeded",
+    DeadSet = "4 … SETs refused",
+    DeadGet = "4 … GETs refused",
+    DeadFork = "4 … forks refused",
+    Unmoved = "4 … SETs of dead and living levels that did not change the living one",
+    Born = "5 last reference: namespaces made, whose first task had pid 1",
     LastUnborn = "5 … calls before there was an init",
     LastAlive = "5 … calls that succeeded",
     LastDead = "5 … calls after the init had died",
     LastClosed = "5 … calls after the file descriptor was closed",
     HeldAlive = "5 … SETs held up while their file descriptor was closed: they succeed",
-    HeldBorn = "5 … SETs held up from before there was an init: they succeed",
-    HeldDead = "5 … SETs held up until nothing but they held the namespace: ESRCH",
-    HeldGet = "5 … GETs held up, with or without what they have read",
-    Unshared = "6 coming and going: unshare of the pid namespace: its own last pid, next to the others'",
+    HeldBorn = "5 … SETs held up since before there was an init: they succeed",
+    HeldDead = "5 … SETs held up until they had the last reference: ESRCH",
+    HeldGet = "5 … GETs held up while the namespace lived or died: they succeed",
+    Unshared = "6 coming and going: unshare of the pid namespace: it has a last pid of its own",
     UserUnshared = "6 … unshare of user and pid namespace: own level settable, none above",
     LastPidWritten = "7 sysctls: writes to ns_last_pid",
     LastPidRefused = "7 … writes to ns_last_pid refused, above pid_max",
@@ -134,7 +134,7 @@ impl Race {
         })
     }
 
-    /// Does a task's work, and tells its error as a failure.
+    /// Does a task's work, and reports its error as a failure.
     pub fn run(&self, name: &str, work: impl FnOnce() -> Result<()>) {
         // The kernel's reports name the task.
         let _ = prctl::set_name(&CString::new(name).unwrap_or_default());
@@ -143,7 +143,7 @@ impl Race {
         }
     }
 
-    /// Closes this end of the pipe of failures, so that the end of the last task closes the pipe.
+    /// Closes this end of the pipe of failures, so that the reader gets EOF when the last task ends.
     pub fn workers(self) -> Vec<(&'static str, Pid)> {
         self.workers
     }

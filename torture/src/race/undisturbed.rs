@@ -25,13 +25,13 @@ use testbed::{
 
 const DEPTH: usize = 4;
 
-/// Of levels 1 to `DEPTH`: so small that allocation wraps often, and so different that it does not wrap at once.
+/// Of levels 1 to `DEPTH`: so small that allocation wraps often, and so different that levels wrap at different times.
 const PID_MAX: [i32; DEPTH] = [1900, 400, 1000, 340];
 
-/// No level's is larger.
+/// No level's pid_max is larger.
 const PIDS: usize = 2000;
 
-/// As the kernel has it: after a wrap, allocation starts here.
+/// The kernel's value: after a wrap, allocation starts here.
 const RESERVED_PIDS: i32 = 300;
 
 /// Tasks that a restorer keeps alive.
@@ -115,7 +115,7 @@ impl Undisturbed {
         Ok(())
     }
 
-    /// Only a file opened anew is a lock of its own.
+    /// Each task needs an open file of its own, because the lock belongs to the open file.
     fn lock(&self) -> Result<File> {
         Ok(File::open(format!(
             "/proc/self/fd/{}",
@@ -239,7 +239,7 @@ impl Undisturbed {
         Ok(reaped?)
     }
 
-    /// SETs that fail for one of the last reasons, and so after most levels have been checked.
+    /// Makes SETs that fail at one of their last numbers.
     fn fail(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
             let level = rng.usize(1..=DEPTH);
@@ -274,7 +274,7 @@ impl Undisturbed {
     }
 }
 
-/// Often near the ends, and near what others chose.
+/// A number, often near a bound or near those of other restorers.
 fn last_pid(rng: &mut Rng, level: usize) -> i32 {
     let max = PID_MAX[level - 1];
     match rng.u8(..8) {

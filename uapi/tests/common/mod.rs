@@ -25,7 +25,7 @@ pub fn supported() -> bool {
     false
 }
 
-/// Pid namespaces in each other, which end when this is dropped.
+/// Nested pid namespaces, which end when this is dropped.
 pub struct Nested {
     /// The parent of the first init.
     pub top: Child,

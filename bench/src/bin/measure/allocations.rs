@@ -38,7 +38,7 @@ pub fn measure() -> Result<Vec<Figure>> {
     let mut text = [0; 512];
     let mut figures = Vec::new();
     let mut count = |what: &str, call: &mut dyn FnMut() -> Result<()>| -> Result<i64> {
-        // Counting allocates too: as much without calls.
+        // Counting allocates, too. Measure it without calls and subtract it.
         let start = allocated()?;
         let counting = allocated()? - start;
         let mut counts = Vec::new();

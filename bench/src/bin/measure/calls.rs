@@ -32,7 +32,7 @@ nix::ioctl_write_ptr!(
 );
 nix::ioctl_read_bad!(get_id, 0x8008b70d, u64);
 
-/// Sets last pids by one of the two.
+/// Sets last pids by one of the two requests.
 pub type Set = fn(&File, &str) -> nix::Result<()>;
 
 fn request(req: u32, data: *const u8, size: usize) -> raw::ns_specific_req {
@@ -112,7 +112,7 @@ pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
         let chosen = Chosen::new(depth, 0);
         let last_pids: LastPids = chosen.vector.parse()?;
         let by_crate = PidNamespace::from_fd(namespace)?;
-        // All levels pass but the last one.
+        // Only the last level fails.
         let failing = {
             let mut numbers = last_pids.as_ref().to_vec();
             numbers[depth] = pid_max + 1;
@@ -148,7 +148,7 @@ pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
         )?;
     }
 
-    // Moving where one namespace allocates, from outside.
+    // Move the last pid of one namespace from outside.
     let own = own_last_pid()?;
     for depth in DEPTHS.into_iter().filter(|&depth| depth > 0) {
         let taken = samples(rounds, || Ok(set(&nest.namespaces[depth], "5000")?));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Measures, as root in a guest that does nothing else, what it costs to create tasks with chosen
-//! pids, and what the calls alone cost. Writes figures as CSV to stdout.
+//! Measures the cost of creating tasks with chosen pids, and of the calls alone. It needs root in a
+//! guest that does nothing else, and writes figures as CSV to stdout.
 
 mod allocations;
 mod calls;
@@ -31,10 +31,10 @@ enum Group {
 #[derive(Parser)]
 struct Args {
     group: Group,
-    /// How often each thing is done
+    /// The number of rounds
     #[arg(long, default_value_t = 101)]
     rounds: usize,
-    /// The configuration of the kernel, to be noted with each figure
+    /// The kernel's configuration, written with each figure
     #[arg(long)]
     kernel: String,
     /// The clock counts instructions (-icount shift=0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Tasks with chosen pids, by every way there is.
+//! Creates tasks with chosen pids, in every way.
 
 use crate::{
     DEPTHS,
@@ -42,7 +42,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Other pids for every `number`, on every level others.
+    /// Chooses different pids for each `number` and each level.
     pub fn new(depth: usize, number: usize) -> Self {
         let pids: Vec<pid_t> = (0..=depth)
             .map(|level| (20_000 - 300 * level + number % 250) as pid_t)
@@ -83,7 +83,7 @@ const fn by(name: &'static str, choose: Choose) -> Way {
     }
 }
 
-/// The first chooses nothing: it is what the others are compared with.
+/// The first chooses nothing. The others are compared with it.
 const WAYS: [Way; 7] = [
     by("clone", |_, _| Ok(())),
     by("ioctl, clone", |r, chosen| set(r, chosen, calls::set)),
@@ -100,7 +100,7 @@ const WAYS: [Way; 7] = [
     by("setns, fork, write, wait; clone", from_outside),
 ];
 
-/// Every way makes its task by this call. Pids are of the innermost level first.
+/// Every way creates its task by this call. The pids begin with the innermost level's.
 fn clone_task(set_tid: &[pid_t]) -> Result<Pid> {
     // SAFETY: It is a struct of numbers, and all of them may be zero.
     let mut args: clone_args = unsafe { std::mem::zeroed() };
@@ -125,7 +125,7 @@ fn set(r: &Restorer, chosen: &Chosen, set: Set) -> Result<()> {
     )?)
 }
 
-/// A process in a namespace that writes what it reads from a pipe to its ns_last_pid.
+/// A process in a namespace. It reads last pids from a pipe and writes them to its ns_last_pid.
 struct PipedHelper {
     pid: Pid,
     requests: PipeWriter,
@@ -166,7 +166,7 @@ fn by_pipes(r: &Restorer, chosen: &Chosen) -> Result<()> {
 #[derive(Zeroable)]
 #[repr(align(64))]
 struct Shared {
-    /// Of a helper: changes when there is something to write. Of level 0: how many replies are missing.
+    /// A helper's changes when there is a number to write. Level 0's counts the missing replies.
     word: AtomicU32,
     /// The last pid as text in eight bytes.
     text: [AtomicU32; 2],
@@ -242,7 +242,7 @@ fn by_futexes(r: &Restorer, chosen: &Chosen) -> Result<()> {
     Ok(())
 }
 
-/// From below upward: a process that writes for a level takes a pid on every level above.
+/// Goes upward, because a process that writes for a level takes a pid on every level above.
 fn from_outside(r: &Restorer, chosen: &Chosen) -> Result<()> {
     let depth = chosen.pids.len() - 1;
     for level in (1..=depth).rev() {
@@ -268,19 +268,19 @@ pub fn write_from_inside(nest: &Nest, level: usize, own_last_pid: &File, text: &
     Ok(())
 }
 
-/// The file is that of whoever writes to it, wherever it was opened.
+/// A write sets the last pid of the writer's namespace, wherever the file was opened.
 pub fn own_last_pid() -> Result<File> {
     Ok(File::options()
         .write(true)
         .open("/proc/sys/kernel/ns_last_pid")?)
 }
 
-/// A new process in a namespace, that ends when `child` does.
+/// Forks a process into a namespace. It runs `child` and ends.
 fn fork_into(nest: &Nest, level: usize, child: impl FnOnce() -> Result<()>) -> Result<Pid> {
     setns(&nest.namespaces[level], CloneFlags::CLONE_NEWPID)?;
     // SAFETY: This process has one thread.
     match unsafe { fork() }? {
-        // Not exit(): what the restorer would have flushed is not the child's to flush.
+        // Not exit(), which would flush the restorer's buffers.
         // SAFETY: It does not return.
         ForkResult::Child => unsafe { libc::_exit(child().is_err().into()) },
         ForkResult::Parent { child } => Ok(child),
@@ -322,7 +322,7 @@ impl Drop for Restorer {
     }
 }
 
-/// The pids that a task which was not waited for yet still has, the innermost first.
+/// The pids of a task that was not waited for, the innermost first.
 fn pids_of(pid: Pid) -> Result<Vec<pid_t>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -347,7 +347,7 @@ fn scheduled() -> Result<[i64; 2]> {
 
 /// Creates one task and returns its cost: the clock, context switches, wakeups.
 fn round(restorer: &Restorer, way: &Way, chosen: &Chosen, icount: bool) -> Result<[i64; 3]> {
-    // Let the kernel finish the task before, with its RCU callbacks. Then fault in the stack, of which that task
+    // Let the kernel finish the previous task and its RCU callbacks. Then fault in the stack, of which that task
     // had a copy. Otherwise the cost of a way depends on the pages that it happens to touch.
     thread::sleep(Duration::from_millis(10));
     hint::black_box([1_u8; 1 << 15]);
@@ -398,7 +398,7 @@ pub fn measure(rounds: usize, icount: bool) -> Result<Vec<Figure>> {
         let mut samples = vec![Vec::new(); WAYS.len()];
         for number in 0..rounds {
             let chosen = Chosen::new(depth, number);
-            // A way can be dearer or cheaper after a certain other one, so each round has its own order.
+            // The cost of a way can depend on the way before it, so each round has its own order.
             let mut order: Vec<usize> = (0..WAYS.len()).collect();
             orders.shuffle(&mut order);
             for way in order {
