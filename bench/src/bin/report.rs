@@ -306,7 +306,7 @@ fn picture(run: &Run, path: &Path) -> Result<()> {
         .margin(16)
         .margin_right(180)
         .caption(
-            "What choosing the pids adds to one task",
+            "The cost that choosing the pids adds to one task",
             ("sans-serif", 20),
         )
         .x_label_area_size(44)
