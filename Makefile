@@ -7,7 +7,7 @@ help:
 	@echo 'make test-full  make test, then fuzzing, races, architectures, each patch by itself, planted bugs (hours; resumes)'
 	@echo 'make check      the checks that need no kernel build (under two minutes)'
 	@echo 'make shell      an interactive shell in the virtual machine'
-	@echo 'make demo-criu  restore with CRIU into pid namespaces that are in use'
+	@echo 'make demo-criu  restores with CRIU that fail today, and pass with the series: four kinds, with counts'
 	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (an hour from nothing)'
 	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
 	@echo 'make export     write patches/ and the copies of its files from build/tree'
