@@ -14,6 +14,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/$project
 # The pinned kernel, and others that take the same patches.
 kernels=(7.2 7.3)
 pinned=${kernels[0]}
+newest=${kernels[-1]}
 base_commit=8d3ae59288f1e7d58d76558a6ee96d533bc5019f
 bindgen_version=0.72.1
 vng_version=1.42
