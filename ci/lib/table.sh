@@ -59,7 +59,7 @@ once() {
 	fi
 	mkdir -p "$build/passed"
 	rm -f "$passed"
-	"$@"
+	"$@" || return
 	cases=$(cat "$build/cases" 2>/dev/null) || cases="1 0"
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
