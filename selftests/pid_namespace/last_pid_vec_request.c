@@ -220,6 +220,9 @@ TEST_F(request, set_unreadable_data_is_efault)
 	memcpy(edge - 3, ":x ", 3);
 	EXPECT_EQ(-EINVAL, request(self->fd, SET, edge - 3, 3));
 	EXPECT_EQ(-EFAULT, request(self->fd, SET, edge - 3, 4));
+	/* An address past those of 32 bits, and past any user's on 64 bits. */
+	self->set.data |= 1ULL << 63;
+	EXPECT_EQ(-EFAULT, ioctl_sized(self->fd, sizeof(self->set), &self->set));
 }
 
 /*
