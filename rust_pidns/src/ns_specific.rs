@@ -9,7 +9,6 @@ use kernel::{
     ns_common::NsCommon,
     pid_namespace::PidNamespace,
     prelude::*,
-    transmute::FromBytes,
     uaccess::UserSlice,
     uapi, //
 };
@@ -17,25 +16,27 @@ use kernel::{
 mod last_pid_vec;
 mod pid_namespace;
 
-/// A request as userspace passes it.
-#[derive(Zeroable)]
-#[repr(transparent)]
-struct Request(uapi::ns_specific_req);
+/// A request as userspace passes it: `struct ns_specific_req`.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Request {
+    req: u32,
+    data_size: u32,
+    data: u64,
+}
 
-// SAFETY: `struct ns_specific_req` consists of integers, which take any bit pattern, and the type
-// has no interior mutability.
-unsafe impl FromBytes for Request {}
+static_assert!(size_of::<Request>() == size_of::<uapi::ns_specific_req>());
 
 impl Request {
     /// Returns the size of the request's buffer in bytes.
     fn data_size(&self) -> usize {
         // CAST: `usize` has 32 bits or more on all architectures.
-        self.0.data_size as usize
+        self.data_size as usize
     }
 
     /// Returns the request's buffer, or [`EFAULT`] if its address is past the address space.
     fn data(&self) -> Result<UserSlice> {
-        let addr = self.0.data.try_into().map_err(|_| EFAULT)?;
+        let addr = self.data.try_into().map_err(|_| EFAULT)?;
 
         Ok(UserSlice::new(UserPtr::from_addr(addr), self.data_size()))
     }

@@ -22,7 +22,7 @@ static_assert!(PidNamespace::LEVELS_MAX * "2147483647:".len() <= TEXT_MAX);
 
 /// Carries out `req` on `ns` for the current task and returns what the ioctl returns.
 pub(crate) fn ns_ioctl(ns: &PidNamespace, req: &Request) -> Result<c_int> {
-    match req.0.req {
+    match req.req {
         uapi::PIDNS_REQ_SET_LAST_PID_VEC => set_last_pid_vec(ns, req),
         uapi::PIDNS_REQ_GET_LAST_PID_VEC => get_last_pid_vec(ns, req),
         _ => Err(unsupported()),

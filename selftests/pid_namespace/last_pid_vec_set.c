@@ -269,7 +269,7 @@ FIXTURE_TEARDOWN(deepest)
 
 TEST_F(deepest, every_level)
 {
-	char text[TEXT_SIZE], want[TEXT_SIZE];
+	char before[TEXT_SIZE], text[TEXT_SIZE], want[TEXT_SIZE];
 	int depth = self->s.depth, len, i;
 	const char *got = "";
 
@@ -281,6 +281,7 @@ TEST_F(deepest, every_level)
 	len = request(self->fd, GET, text, PIDNS_LAST_PID_VEC_MAX);
 	ASSERT_LT(0, len);
 	EXPECT_EQ(0, request(self->fd, SET, text, len + 1));
+	memcpy(before, text, len + 1);
 	EXPECT_EQ(depth + 1, cut_vec(text, depth));
 	EXPECT_STREQ(self->start, text);
 	EXPECT_STREQ(self->start, last_pids(self->fd, depth));
@@ -296,6 +297,7 @@ TEST_F(deepest, every_level)
 			break;
 	}
 	EXPECT_STREQ(want, got);
+	EXPECT_EQ(0, set_vec(self->fd, before));
 }
 
 TEST_F(deepest, failure_changes_no_level)

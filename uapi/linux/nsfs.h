@@ -65,7 +65,8 @@ struct ns_specific_req {
 #define NS_SPECIFIC_IOC		_IOW(NSIO, 14, struct ns_specific_req)
 
 /*
- * Requests of pid namespaces.
+ * Requests of pid namespaces. Documentation/userspace-api/last-pid-vector.rst has
+ * all errors, in order.
  *
  * A vector of last pids is decimal numbers separated by ':', the first for the
  * namespace behind the file descriptor, the next for its parent, and so on
@@ -75,8 +76,6 @@ struct ns_specific_req {
  * A task may set its active pid namespace and those that descend from it, with
  * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns the
  * level, and ancestors of its active pid namespace with CAP_SYS_ADMIN there.
- *
- * Documentation/userspace-api/last-pid-vector.rst has all errors, in order.
  */
 
 /*

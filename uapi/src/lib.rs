@@ -5,7 +5,8 @@
 mod error;
 mod ioctl;
 mod namespace;
-/// The ioctl of `linux/nsfs.h`, for programs that make the system call themselves.
+/// The ioctl of `linux/nsfs.h`, for programs that make the system call themselves. On mips, powerpc
+/// and sparc, `NS_SPECIFIC_IOC` is another number.
 #[allow(missing_docs, non_camel_case_types)]
 pub mod raw;
 mod spawn;

@@ -81,8 +81,8 @@ impl TryFrom<Vec<u32>> for LastPids {
     }
 }
 
-/// Takes the same texts as the kernel: digits only, no sign, no space, no empty number; leading zeros
-/// are allowed.
+/// Takes the same texts as the kernel, but no NUL at the end: digits only, no sign, no space, no empty
+/// number; leading zeros are allowed.
 impl FromStr for LastPids {
     type Err = InvalidVector;
 
