@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/uapi/linux/nsfs.h`](srctree/include/uapi/linux/nsfs.h)
 
+use core::mem::offset_of;
 use kernel::{
     error::from_result,
     ns_common::NsCommon,
@@ -26,6 +27,9 @@ struct Request {
 }
 
 static_assert!(size_of::<Request>() == size_of::<uapi::ns_specific_req>());
+static_assert!(offset_of!(Request, req) == offset_of!(uapi::ns_specific_req, req));
+static_assert!(offset_of!(Request, data_size) == offset_of!(uapi::ns_specific_req, data_size));
+static_assert!(offset_of!(Request, data) == offset_of!(uapi::ns_specific_req, data));
 
 impl Request {
     /// Returns the size of the request's buffer in bytes.

@@ -548,7 +548,7 @@ static inline const char *next_pids(int fd, int n)
  * Three pid namespaces below the test's own, where nothing else forks.
  */
 
-/* Numbers below 32768 are fine for every kernel's default pid_max. */
+/* Numbers below 32768 are fine: a new pid namespace starts with the largest pid_max. */
 #define START		"1000:2000:3000"
 #define LOW_PID_MAX	20000
 
