@@ -254,7 +254,7 @@ impl Undisturbed {
                     Count::Malformed
                 }
                 1 => {
-                    numbers[level - 1] = PID_MAX[0] + 1 + rng.i32(..1000);
+                    numbers[level - 1] = rng.i32(PID_MAX[0] + 1..3000);
                     Count::AbovePidMax
                 }
                 _ => {
