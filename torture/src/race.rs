@@ -18,7 +18,7 @@ use nix::{
     sys::{
         prctl,
         signal::{Signal, kill},
-        wait::{WaitStatus, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
@@ -32,7 +32,7 @@ use testbed::{memory, request as call};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// How long to run
+    /// How long to run; on a slow machine longer, until everything has happened, at most five times as long
     #[arg(long, default_value_t = 120)]
     seconds: u64,
     /// Repeats the random choices, but not the interleaving of the tasks
@@ -40,8 +40,11 @@ pub struct Args {
     seed: Option<u64>,
 }
 
-/// The time that a worker may take to end.
-const GRACE: Duration = Duration::from_secs(120);
+/// The race goes on until everything has happened, at most so many times as long as asked for.
+const PATIENCE: u32 = 5;
+
+/// The time that the workers may take to end.
+const GRACE: Duration = Duration::from_secs(300);
 
 /// Further failures only follow from the first ones.
 const FAILURES_MAX: usize = 20;
@@ -69,11 +72,19 @@ pub fn run(args: &Args) -> Result<()> {
     held::start(&mut race)?;
     let workers = race.workers();
 
+    let start = Instant::now();
     let mut failed = listen(told, shared, Duration::from_secs(args.seconds), &workers)?;
     for (name, pid) in workers {
         match waitpid(pid, None)? {
             WaitStatus::Exited(_, 0) => {}
             status => failed += tell(format_args!("{name}: ended with {status:?}")),
+        }
+    }
+    // An orphan of a worker that failed: the init of its namespace would wait for it for ever.
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => break,
+            stray => failed += tell(format_args!("at the end: a stray task: {stray:?}")),
         }
     }
     for nest in [&undisturbed.nest, &disturbed.nest, &lockstep.nest] {
@@ -98,7 +109,10 @@ pub fn run(args: &Args) -> Result<()> {
             failed += tell(format_args!("{what}: never happened"));
         }
     }
-    println!("race: {} s, --seed {seed}, {failed} failures", args.seconds);
+    println!(
+        "race: {} s, --seed {seed}, {failed} failures",
+        start.elapsed().as_secs()
+    );
     ensure!(failed == 0, "{failed} failures");
     Ok(())
 }
@@ -116,12 +130,16 @@ fn listen(
     time: Duration,
     workers: &[(&str, Pid)],
 ) -> Result<usize> {
-    let start = Instant::now();
+    let stop = || {
+        shared.stop();
+        Instant::now() + GRACE
+    };
+    let latest = Instant::now() + PATIENCE * time;
+    let mut end = Instant::now() + time;
     let mut failed = 0;
     let mut text = [0; 1 << 16];
     loop {
-        let end = if shared.running() { time } else { time + GRACE };
-        let left = end.saturating_sub(start.elapsed());
+        let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left.min(Duration::from_secs(60)))?;
         if poll(&mut [PollFd::new(told.as_fd(), PollFlags::POLLIN)], timeout)? > 0 {
             // A failure is one write, and a pipe keeps it whole.
@@ -132,13 +150,18 @@ fn listen(
             for failure in String::from_utf8_lossy(&text[..length]).lines() {
                 failed += tell(format_args!("{failure}"));
             }
-            if failed >= FAILURES_MAX {
-                shared.stop();
+            if failed >= FAILURES_MAX && shared.running() {
+                end = stop();
             }
         } else if !left.is_zero() {
             continue;
         } else if shared.running() {
-            shared.stop();
+            let missing = shared.counts().any(|(_, count)| count == 0);
+            end = if missing && failed == 0 && end < latest {
+                end + Duration::from_secs(1)
+            } else {
+                stop()
+            };
         } else {
             failed += tell(format_args!("no end within {} s", GRACE.as_secs()));
             for (name, pid) in workers {
