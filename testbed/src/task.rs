@@ -70,10 +70,15 @@ impl Held {
         }
     }
 
-    /// Lets it go, and waits until it has ended. It has its pids until it is reaped.
+    /// Lets it go, and waits until it has ended.
     pub fn let_go(&self) -> Result<()> {
         self.stopped()?;
         kill(self.0, Signal::SIGCONT)?;
+        self.ended()
+    }
+
+    /// Waits until it has ended. It has its pids until it is reaped.
+    pub fn ended(&self) -> Result<()> {
         waitid(Id::Pid(self.0), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).map(drop)
     }
 
@@ -146,6 +151,11 @@ pub fn give_way() {
 /// Sleeps while others make some calls, or none.
 pub fn sleep(rng: &mut Rng) {
     thread::sleep(Duration::from_micros(rng.u64(..20_000)));
+}
+
+/// Sleeps for longer than RCU takes to drop the references that the pids of a reaped task hold.
+pub fn sleep_for_rcu() {
+    thread::sleep(Duration::from_millis(200));
 }
 
 pub fn reap(task: Pid) -> Result<()> {

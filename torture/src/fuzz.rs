@@ -161,6 +161,7 @@ impl Fuzz {
             }
             None => drop(self.check(&made, n)?),
         }
+        ensure!(self.memory.is_intact(Area::Args), "a struct was written");
         self.memory.clear();
         Ok(())
     }
@@ -334,7 +335,6 @@ impl Fuzz {
 
     /// Checks that nothing has changed anywhere.
     fn every_level(&mut self) -> Result<()> {
-        ensure!(self.memory.is_intact(Area::Args), "a struct was written");
         for nest in 0..self.scene.nests.len() {
             let tip = self.scene.nests[nest].tip;
             let observed = self.observe(tip)?;
@@ -475,6 +475,10 @@ impl Fuzz {
         let reached = Case::ALL.len() - missing.len();
         if calls >= LONG {
             ensure!(missing.is_empty(), "not reached: {}", missing.join("; "));
+            ensure!(
+                !self.rewritten.contains(&0),
+                "no call has read the text before it was rewritten, or none after"
+            );
         } else if !missing.is_empty() {
             println!("not reached: {}", missing.join("; "));
         }

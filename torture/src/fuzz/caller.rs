@@ -94,7 +94,8 @@ pub struct Order {
 }
 
 impl Order {
-    fn carry_out(&self, full: CapabilitySets) -> rustix::io::Result<Result<i32, Errno>> {
+    /// Returns what the kernel returned, errors as negative numbers.
+    fn carry_out(&self, full: CapabilitySets) -> rustix::io::Result<i32> {
         self.privilege.take(full)?;
         let ret = match self.compat {
             true => compat_ioctl(self.fd, self.cmd, self.arg as u32),
@@ -141,11 +142,12 @@ impl Worker {
             .read_exact(&mut answer)
             .with_context(|| format!("caller {} has ended", self.pid))?;
         let ret = i32::from_ne_bytes(answer);
-        Ok(if ret < 0 {
-            Err(Errno::from_raw(-ret))
-        } else {
-            Ok(ret)
-        })
+        if ret >= 0 {
+            return Ok(Ok(ret));
+        }
+        let errno = Errno::from_raw(-ret);
+        ensure!(errno != Errno::UnknownErrno, "the kernel returned {ret}");
+        Ok(Err(errno))
     }
 }
 
@@ -172,8 +174,7 @@ fn serve(mut orders: UnixStream) -> Result<()> {
             privilege: Privilege::EACH[usize::from(message[17])],
         };
         let ret = order.carry_out(full)?;
-        let answer = ret.unwrap_or_else(|errno| -(errno as i32));
-        orders.write_all(&answer.to_ne_bytes())?;
+        orders.write_all(&ret.to_ne_bytes())?;
     }
     Ok(())
 }
@@ -222,13 +223,16 @@ fn fork_in(nest: &Nest, depth: usize, user: Option<&OwnedFd>) -> Result<Option<P
     }
 }
 
-fn ioctl(fd: i32, cmd: u32, arg: u64) -> Result<i32, Errno> {
+fn ioctl(fd: i32, cmd: u32, arg: u64) -> i32 {
     // SAFETY: The kernel writes only into buffers that the callers have for it.
-    Errno::result(unsafe { libc::ioctl(fd, cmd as libc::Ioctl, arg) })
+    match unsafe { libc::ioctl(fd, cmd as libc::Ioctl, arg) } {
+        -1 => -Errno::last_raw(),
+        ret => ret,
+    }
 }
 
 /// Makes the call as a 32-bit program does.
-fn compat_ioctl(fd: i32, cmd: u32, arg: u32) -> Result<i32, Errno> {
+fn compat_ioctl(fd: i32, cmd: u32, arg: u32) -> i32 {
     const IOCTL: u64 = 54;
     let mut ret = IOCTL;
     // SAFETY: As for `ioctl()`. The compiler reserves rbx, so the code restores it.
@@ -244,8 +248,5 @@ fn compat_ioctl(fd: i32, cmd: u32, arg: u32) -> Result<i32, Errno> {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
-    match ret as i32 {
-        ret if ret < 0 => Err(Errno::from_raw(-ret)),
-        ret => Ok(ret),
-    }
+    ret as i32
 }

@@ -113,8 +113,11 @@ impl Disturbed {
         work: impl FnOnce(&Race) -> Result<()>,
     ) -> Result<()> {
         self.nest.enter(level)?;
-        let task =
-            task::create(|| race.run("inside", || claimed(race, self.claims, || work(race))))?;
+        let task = task::create(|| {
+            race.run("inside", || {
+                claimed(race, self.claims, level, || work(race))
+            })
+        })?;
         Ok(task::reap(task)?)
     }
 
@@ -140,8 +143,9 @@ impl Disturbed {
         let numbers: Vec<i32> = levels
             .clone()
             .rev()
-            .map(|level| match rng.u8(..4) {
+            .map(|level| match rng.u8(..5) {
                 0 => rng.i32(0..=PID_MAX[level - 1]),
+                4 => rng.i32(PID_MAX_MIN..=PID_MAX[level - 1]),
                 1 => rng.i32(PID_MAX_MIN - 2..=PID_MAX_MIN),
                 _ => rng.i32(300..320),
             })
@@ -227,9 +231,18 @@ impl Disturbed {
     }
 }
 
-/// Claims this task's pids for as long as `work` takes.
-fn claimed(race: &Race, claims: &Claims, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Claims this task's pids for as long as `work` takes. The task must be at `level`.
+fn claimed(
+    race: &Race,
+    claims: &Claims,
+    level: usize,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let pids = task::pids();
+    ensure!(
+        pids.len() == level + 1,
+        "pids {pids:?} of a task at level {level}"
+    );
     claims.claim(race, &pids);
     let done = work();
     claims.give_back(&pids);
@@ -240,12 +253,7 @@ fn claimed(race: &Race, claims: &Claims, work: impl FnOnce() -> Result<()>) -> R
 fn hold(race: &Race, claims: &Claims, level: usize, work: impl FnOnce()) -> Result<Held> {
     let task = task::create(|| {
         race.run("held", || {
-            let pids = task::pids();
-            ensure!(
-                pids.len() == level + 1,
-                "pids {pids:?} of a task at level {level}"
-            );
-            claimed(race, claims, || {
+            claimed(race, claims, level, || {
                 work();
                 Held::stop();
                 Ok(())

@@ -27,6 +27,8 @@ struct Deaths {
     over: AtomicBool,
     /// The init was seen to be dead.
     dead: AtomicBool,
+    /// A fork has succeeded.
+    forked: AtomicBool,
 }
 
 pub fn start(race: &mut Race) -> Result<()> {
@@ -43,6 +45,7 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
     let nest = Nest::new(DEPTH)?;
     deaths.dead.store(false, SeqCst);
     deaths.over.store(false, SeqCst);
+    deaths.forked.store(false, SeqCst);
     let victim = rng.usize(1..=DEPTH);
     let last_pids = (1..=DEPTH).map(|_| rng.i32(100..1000)).collect::<Vec<_>>();
 
@@ -55,6 +58,9 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
         race.run("dying fork", || fork(race, deaths, &nest))
     })?);
 
+    while !deaths.forked.load(SeqCst) && race.running() {
+        yield_now();
+    }
     task::sleep(rng);
     nest.end(victim)?;
     deaths.dead.store(true, SeqCst);
@@ -107,8 +113,8 @@ fn call(race: &Race, deaths: &Deaths, nest: &Nest, victim: usize, mut rng: Rng) 
             }
         };
         // A GET stops at a dead level above, but never returns less than its own.
-        let complete =
-            answer == Ok(level + 1) || (get && level > victim && matches!(answer, Ok(1..=DEPTH)));
+        let complete = answer == Ok(level + 1)
+            || (get && matches!(answer, Ok(levels) if levels >= 1 && levels + victim <= level));
         let refused = &mut refused[level][levels];
         let fits = match answer {
             Ok(_) => complete && !(*refused || (dead && level >= victim)),
@@ -146,6 +152,7 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
                 waitpid(task, None)?;
                 ensure!(!dead && !refused, "4: fork in a dead namespace");
                 race.count(Count::DyingFork);
+                deaths.forked.store(true, SeqCst);
             }
             Err(Errno::ENOMEM) => {
                 refused = true;

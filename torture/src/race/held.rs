@@ -11,7 +11,7 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous},
 };
-use std::{fs::File, num::NonZeroUsize, os::fd::AsRawFd, thread};
+use std::{fs::File, num::NonZeroUsize, os::fd::AsRawFd, slice, thread};
 use testbed::{request as call, task};
 use userfaultfd::{Event, UffdBuilder};
 
@@ -73,6 +73,8 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
                 enter(&own)?;
                 task::kill_init(init)?;
             }
+            // Then the call has the last reference.
+            task::sleep_for_rcu();
         }
         // SAFETY: Both are pages, and nobody borrows the one that the call waits for.
         unsafe { faults.copy(content.as_ptr().cast(), addr, PAGE.get(), true) }?;
@@ -85,16 +87,23 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
             true => Err(Errno::ESRCH),
             false => Ok(()),
         };
-        if got.map(drop) != want {
+        // SAFETY: The page is mapped, and the call is over.
+        let text = unsafe { slice::from_raw_parts(page.as_ptr().cast::<u8>(), PAGE.get()) };
+        let right = match got {
+            Ok(length) if get => text.starts_with(b"1:") && text.get(length as usize) == Some(&0),
+            got => got.map(drop) == want,
+        };
+        if !right {
             race.fail(format_args!(
-                "5 held up: {}, {}, init {}: expected {want:?}, got {got:?}",
+                "5 held up: {}, {}, init {}: expected {want:?}, got {got:?}, and the text is \"{}\"",
                 if get { "GET" } else { "SET" },
                 if unborn {
                     "no init before"
                 } else {
                     "an init before"
                 },
-                if dies { "died" } else { "lives" }
+                if dies { "died" } else { "lives" },
+                text[..20].escape_ascii()
             ));
         }
         race.count(match (get, dies) {

@@ -64,7 +64,10 @@ fn births(race: &Race, mut rng: Rng) -> Result<()> {
     let published = memory::shared()?;
     let own = File::open("/proc/self/ns/pid")?;
     let enter_own = || setns(&own, CloneFlags::CLONE_NEWPID);
-    let callers = [(); 2].map(|()| sharing_files(|| call(race, published, rng.fork())));
+    let callers = [(); 2].map(|()| {
+        let rng = rng.fork();
+        sharing_files(|| call(race, published, rng))
+    });
     while race.running() {
         published.withdraw();
         unshare(CloneFlags::CLONE_NEWPID)?;
@@ -96,17 +99,24 @@ fn births(race: &Race, mut rng: Rng) -> Result<()> {
             published.happens(DEAD);
             killed
         };
-        // The last reference is this task's own, the file or the init.
+        // The last reference is this task's own, the file or the init, or RCU has one of the init still.
         match rng.u8(..4) {
             0 => {
                 kill()?;
                 close(ns);
+                task::sleep_for_rcu();
                 enter_own()?;
             }
             1 => {
                 close(ns);
                 enter_own()?;
                 kill()?;
+            }
+            2 => {
+                enter_own()?;
+                kill()?;
+                task::sleep_for_rcu();
+                close(ns);
             }
             _ => {
                 enter_own()?;

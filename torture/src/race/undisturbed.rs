@@ -131,7 +131,9 @@ impl Undisturbed {
             race.run("inside", || self.restore(race, rng, level));
         });
         lock.unlock()?;
-        Ok(task::reap(restorer?.0)?)
+        let (restorer, pids) = restorer?;
+        restorer.ended()?;
+        self.reap(&lock, restorer, &pids)
     }
 
     /// Under the lock: creates a task, which compares its pids, and returns them.
@@ -141,7 +143,7 @@ impl Undisturbed {
         level: usize,
         after: &str,
         work: impl FnOnce(),
-    ) -> Result<(nix::unistd::Pid, Vec<i32>)> {
+    ) -> Result<(Held, Vec<i32>)> {
         self.nest.enter(level)?;
         let pids = (1..=level).map(|level| self.model.allocate(level, race));
         let pids = pids.collect::<Option<Vec<_>>>().context("no pid is left")?;
@@ -158,7 +160,7 @@ impl Undisturbed {
             }
             work();
         })?;
-        Ok((task, pids))
+        Ok((Held::new(task), pids))
     }
 
     /// `base` is the restorer's own level, below which it can create tasks.
@@ -169,7 +171,8 @@ impl Undisturbed {
             if held.len() == HELD || (!held.is_empty() && rng.u8(..4) == 0) {
                 let index = rng.usize(..held.len());
                 if let Some((task, pids)) = held.remove(index) {
-                    self.release(&lock, task, &pids)?;
+                    task.let_go()?;
+                    self.reap(&lock, task, &pids)?;
                 }
             }
             let level = rng.usize(base.max(1)..=DEPTH);
@@ -203,11 +206,11 @@ impl Undisturbed {
             };
             let created = self.create(race, level, &after, Held::stop);
             lock.unlock()?;
-            let (task, pids) = created?;
-            held.push_back((Held::new(task), pids));
+            held.push_back(created?);
         }
         for (task, pids) in held {
-            self.release(&lock, task, &pids)?;
+            task.let_go()?;
+            self.reap(&lock, task, &pids)?;
         }
         Ok(())
     }
@@ -229,9 +232,8 @@ impl Undisturbed {
         Ok(())
     }
 
-    /// The pids are free once the task is reaped, and that happens under the lock.
-    fn release(&self, lock: &File, task: Held, pids: &[i32]) -> Result<()> {
-        task.let_go()?;
+    /// The pids of a task that has ended are free once it is reaped, and that happens under the lock.
+    fn reap(&self, lock: &File, task: Held, pids: &[i32]) -> Result<()> {
         lock.lock()?;
         let reaped = task.reap();
         self.model.mark(pids, false);
