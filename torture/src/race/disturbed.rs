@@ -145,8 +145,8 @@ impl Disturbed {
             .rev()
             .map(|level| match rng.u8(..5) {
                 0 => rng.i32(0..=PID_MAX[level - 1]),
-                4 => rng.i32(PID_MAX_MIN..=PID_MAX[level - 1]),
                 1 => rng.i32(PID_MAX_MIN - 2..=PID_MAX_MIN),
+                2 => rng.i32(PID_MAX_MIN..=PID_MAX[level - 1]),
                 _ => rng.i32(300..320),
             })
             .collect();

@@ -112,16 +112,14 @@ fn births(race: &Race, mut rng: Rng) -> Result<()> {
                 enter_own()?;
                 kill()?;
             }
-            2 => {
+            order => {
                 enter_own()?;
                 kill()?;
-                task::sleep_for_rcu();
-                close(ns);
-            }
-            _ => {
-                enter_own()?;
-                kill()?;
-                task::sleep(&mut rng);
+                if order == 2 {
+                    task::sleep_for_rcu();
+                } else {
+                    task::sleep(&mut rng);
+                }
                 close(ns);
             }
         }
