@@ -3,12 +3,12 @@
 
 help:
 	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
-	@echo 'make test       make check, then build, boot and test both kernels, and one that debugs (what CI runs)'
+	@echo 'make test       make check, then build, boot and test 7.2, and 7.3 with debugging options (what CI runs)'
 	@echo 'make test-full  make test, then fuzzing, races, architectures, each patch by itself, planted bugs (hours; resumes)'
-	@echo 'make check      the checks that need no kernel build (under two minutes)'
+	@echo 'make check      the checks that need no kernel build (two minutes from nothing)'
 	@echo 'make shell      an interactive shell in the virtual machine'
-	@echo 'make demo-criu  restores with CRIU that fail today, and pass with the series: four kinds, with counts'
-	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (an hour from nothing)'
+	@echo 'make demo-criu  what fails or goes wrong in restores today, and passes with the series, with counts'
+	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (builds four kernels, then an hour)'
 	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
 	@echo 'make export     write patches/ and the copies of its files from build/tree'
 	@echo 'make submission the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)'
