@@ -4,6 +4,10 @@
 
 set -euo pipefail
 
+# In a hook of git, or in git rebase --exec, these name another repository.
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+unset GIT_NAMESPACE GIT_PREFIX CDPATH
+
 project=rust-pidns
 root=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 me=$(cd "${0%/*}" && pwd -P)/${0##*/}
@@ -100,9 +104,13 @@ need_space() {
 	[ "$have" -ge "$1" ] || die "disk: $1 GB are needed under $2, $have GB are free"
 }
 
-case $root in
-*[[:space:]:]*) die "the path of this clone has a space or a colon in it, which the kernel's build does not take: $root" ;;
-esac
+for path in "$root" "$cache"; do
+	case $path in
+	*[][:space:]:,=\'\"\`\&\;\(\)\$\\\|\<\>*?#[]*)
+		die "this path has a space, a quote or one of :,=&;()\$|<>*?#[] in it, which make, QEMU or virtme-ng does not take: $path"
+		;;
+	esac
+done
 
 # The virtual environment comes last, so that no other script gets its python3.
 export PATH=$llvm/bin:$cache/bindgen-$bindgen_version/bin:$PATH:$cache/venv/bin
@@ -119,7 +127,7 @@ if [ -e "$cache/env" ]; then
 	. "$cache/env"
 fi
 # A make that calls these scripts must not pass them its job server or its variables.
-unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES CDPATH
+unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES
 
 # shellcheck source=ci/lib/git.sh
 . "$root/ci/lib/git.sh"

@@ -41,12 +41,14 @@ quiet_row() {
 }
 
 # once WHAT CMD…: run CMD unless it has passed and nothing has changed since: no file of the repository except its
-# pages, no compiler, no emulator. With PIDNS_ALL set, run it always.
+# pages, no source of the kernel, no compiler, no emulator. With PIDNS_ALL set, run it always.
 once() {
-	local what=$1 passed=$build/passed/${1//[^a-zA-Z0-9.]/-} key was date cases
+	local what=$1 passed=$build/passed/${1//[^a-zA-Z0-9.]/-} files key was date cases
 	shift
+	files=$(checksums . ':!linux' ':!*.md' ':!*.svg') || die "git cannot list the files of this clone"
 	key=$({
-		checksums . ':!linux' ':!*.md' ':!*.svg'
+		echo "$files"
+		cat "$build/$pinned/fetched"
 		compilers
 		vng --version
 		qemu-system-x86_64 --version
