@@ -47,7 +47,8 @@ Example:
 
 Exit status:
   0  done
-  1  failed, with one line on standard error; nothing has changed
+  1  failed, with one line on standard error; no last pid has
+     changed, unless only the output failed
   2  the command line is wrong
   3  this kernel has no NS_SPECIFIC_IOC for pid namespaces
   4  not permitted. The caller's own pid namespace and those below it
