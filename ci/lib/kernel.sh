@@ -18,6 +18,15 @@ tree_version() {
 	fi
 }
 
+# set_up KERNEL…: set up the tools and fetch these kernels. Two go side by side, because none needs another.
+set_up() {
+	"$root/ci/setup/packages"
+	{
+		echo "$root/ci/setup/tools"
+		printf "$root/ci/kernel/fetch %s\n" "$@"
+	} | xargs -P 2 -L 1 env || die "the set-up or a fetch failed, see above"
+}
+
 # The kernel's make. It takes ARCH from the environment.
 kmake() {
 	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
