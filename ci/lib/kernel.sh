@@ -21,10 +21,8 @@ tree_version() {
 # set_up KERNEL…: set up the tools and fetch these kernels. Two go side by side, because none needs another.
 set_up() {
 	"$root/ci/setup/packages"
-	{
-		echo "$root/ci/setup/tools"
-		printf "$root/ci/kernel/fetch %s\n" "$@"
-	} | xargs -P 2 -L 1 env || die "the set-up or a fetch failed, see above"
+	printf '%s\n' "$root/ci/setup/tools" "${@/#/"$root/ci/kernel/fetch "}" | xargs -P 2 -L 1 env ||
+		die "the set-up or a fetch failed, see above"
 }
 
 # The kernel's make. It takes ARCH from the environment.
