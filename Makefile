@@ -5,7 +5,7 @@ help:
 	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
 	@echo 'make test       make check, then build, boot and test 7.2, and 7.3 with debugging options (what CI runs)'
 	@echo 'make test-full  make test, then fuzzing, races, architectures, each patch by itself, planted bugs (hours; resumes)'
-	@echo 'make check      the checks that need no kernel build (two minutes from nothing)'
+	@echo 'make check      the checks that need no kernel build (two minutes after the set-up)'
 	@echo 'make shell      an interactive shell in the virtual machine'
 	@echo 'make demo-criu  what fails or goes wrong in restores today, and passes with the series, with counts'
 	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (builds four kernels, then an hour)'
