@@ -151,14 +151,16 @@ fn tables(run: &Run) {
     });
 
     println!("### The kernel\n");
-    println!("| | symbol off | symbol on | growth |\n|---|--:|--:|--:|");
+    println!("| | without the series | symbol off | symbol on | growth |\n|---|--:|--:|--:|--:|");
     for what in ["text", "data", "bss"] {
-        if let (Some(off), Some(on)) = (run.on("off", "size", what), run.on("on", "size", what)) {
+        let sizes = ["unpatched", "off", "on"].map(|kernel| run.on(kernel, "size", what));
+        if let [Some(unpatched), Some(off), Some(on)] = sizes {
             println!(
-                "| {what}, bytes | {} | {} | {} |",
+                "| {what}, bytes | {} | {} | {} | {} |",
+                grouped(unpatched),
                 grouped(off),
                 grouped(on),
-                grouped(on - off)
+                grouped(on - unpatched)
             );
         }
     }
@@ -167,7 +169,7 @@ fn tables(run: &Run) {
         run.on("on", "call", "NS_GET_ID"),
     ) {
         println!(
-            "| NS_GET_ID, instructions | {} | {} | {} |",
+            "| NS_GET_ID, instructions | | {} | {} | {} |",
             grouped(off),
             grouped(on),
             grouped(on - off)
@@ -241,7 +243,7 @@ fn bars(run: &Run) -> Option<()> {
             format!("beyond clone3(set_tid) at depth {depth}: {beyond:.1} % (at most 2)"),
         );
     }
-    let text = run.on("on", "size", "text")? - run.on("off", "size", "text")?;
+    let text = run.on("on", "size", "text")? - run.on("unpatched", "size", "text")?;
     say(
         text < 3584,
         format!(
