@@ -25,9 +25,12 @@ vng_version=1.42
 b4_version=0.16.0
 llvm=/usr/lib/llvm-19
 
-# die CAUSE [LOG]: print one line and exit. Name a log only if it says more than the line.
+# die CAUSE [LOG]: print one line and exit. Name a log only if it says more than the line. A table of results repeats the
+# line (see ci/lib/table.sh).
 die() {
-	printf '%s: %s%s\n' "$me" "$1" "${2:+ (log: ${2#"$root"/})}" >&2
+	local line="$me: $1${2:+ (log: ${2#"$root"/})}"
+	printf '%s\n' "$line" >&2
+	[ ! -d "$build" ] || printf '%s\n' "$line" 2>/dev/null >"$build/cause" || true
 	exit 1
 }
 

@@ -6,9 +6,9 @@
 # test cases that passed and failed to build/cases; else the row counts as one.
 # quiet_row WHAT CMD…: the same, with the output in a log.
 row() {
-	local what=$1 start=$SECONDS status result=passed passed failed
+	local what=$1 start=$SECONDS status result=passed passed failed cause=
 	shift
-	rm -f "$build/cases" "$build/unchanged"
+	rm -f "$build/cases" "$build/unchanged" "$build/cause"
 	set +e
 	(
 		set -e
@@ -22,11 +22,11 @@ row() {
 		passed=$((status == 0)) failed=$((status != 0))
 	fi
 	if [ $status != 0 ]; then
-		result=FAILED
+		result=FAILED cause=$(tr '|' '/' 2>/dev/null <"$build/cause") || true
 	elif [ -e "$build/unchanged" ]; then
 		result=$(<"$build/unchanged")
 	fi
-	printf '%s|%s|%d|%d|%d\n' "$what" "$result" $((SECONDS - start)) "$passed" "$failed" >>"$build/table"
+	printf '%s|%s|%d|%d|%d|%s\n' "$what" "$result" $((SECONDS - start)) "$passed" "$failed" "$cause" >>"$build/table"
 	row_status=$status
 }
 
@@ -66,10 +66,10 @@ once() {
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
 
-# Print the table, the results of cargo test by crate, and the sums. Fail if a row failed.
+# Print the table with the causes of failures, the results of cargo test by crate, and the sums. Fail if a row failed.
 show_table() {
 	say
-	awk -F'|' '{ printf "%-52s %-6s %5d s\n", $1, $2, $3 }' "$build/table"
+	awk -F'|' '{ printf "%-52s %-6s %5d s\n%s", $1, $2, $3, $6 == "" ? "" : "  " $6 "\n" }' "$build/table"
 	say
 	cat "$logs"/cargo.result 2>/dev/null || true
 	awk -F'|' '{ p += $4; f += $5 } END { printf "%d passed, %d failed\n", p, f; exit f != 0 }' "$build/table"
