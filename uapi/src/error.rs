@@ -35,7 +35,7 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
-    /// The caller may not set or read one of the levels (`EPERM`). The [crate](crate#who-may) says
+    /// The caller may not set or read one of the levels (`EPERM`). The [crate](crate#rights) says
     /// who may.
     #[error("the caller may not set or read one of these levels")]
     NotPermitted {
