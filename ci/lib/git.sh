@@ -43,6 +43,13 @@ scratch() {
 	git -C "$2" checkout-index -q .gitattributes
 }
 
+# worktree WHAT REPO DIR: make a worktree at REPO's tag base, unless there is one.
+worktree() {
+	[ ! -e "$3/.git" ] || return 0
+	git -C "$2" worktree prune
+	step "$1: making a worktree" "$logs/$1-tree.log" git -C "$2" worktree add -f --detach "$3" base
+}
+
 # am DIR LOG PATCH…: plain git am, with the same committer everywhere. When it fails, DIR is as before.
 am() {
 	local dir=$1 log=$2
