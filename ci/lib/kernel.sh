@@ -25,9 +25,10 @@ set_up() {
 		die "the set-up or a fetch failed, see above"
 }
 
-# The kernel's make. It takes ARCH from the environment.
+# The kernel's make. It takes ARCH from the environment. -O keeps the lines of one job's output together, which
+# ci/kernel/findings reads.
 kmake() {
-	make LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
+	make -O LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER="$project" KBUILD_BUILD_HOST="$project" "$@"
 }
 
