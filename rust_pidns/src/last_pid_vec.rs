@@ -106,7 +106,6 @@ mod tests {
         assert!(!parses(2 * LEVELS_MAX));
         assert!(!parses(2 * LEVELS_MAX + 1));
     }
-
     #[test]
     fn formats() {
         let mut buf = [0; 32];

@@ -4,11 +4,9 @@
 //!
 //! C header: [`include/uapi/linux/nsfs.h`](srctree/include/uapi/linux/nsfs.h)
 
-use core::mem::offset_of;
 use kernel::{
     error::from_result,
     ns_common::NsCommon,
-    pid_namespace::PidNamespace,
     prelude::*,
     uaccess::UserSlice,
     uapi, //
@@ -17,45 +15,39 @@ use kernel::{
 mod last_pid_vec;
 mod pid_namespace;
 
-/// A request as userspace passes it: `struct ns_specific_req`.
-#[derive(FromBytes)]
-#[repr(C)]
-struct Request {
-    req: u32,
-    data_size: u32,
-    data: u64,
+/// What a namespace does for requests that only its type knows.
+trait NsOperations {
+    /// Carries out `req` for the current task and returns what the ioctl returns, or
+    /// [`unsupported()`] if the type does not know the request.
+    fn ns_ioctl(&self, req: &uapi::ns_specific_req) -> Result<c_int>;
 }
 
-static_assert!(size_of::<Request>() == size_of::<uapi::ns_specific_req>());
-static_assert!(offset_of!(Request, req) == offset_of!(uapi::ns_specific_req, req));
-static_assert!(offset_of!(Request, data_size) == offset_of!(uapi::ns_specific_req, data_size));
-static_assert!(offset_of!(Request, data) == offset_of!(uapi::ns_specific_req, data));
+/// The types that have requests: each returns the operations of a namespace of its own.
+const TYPES: &[fn(&NsCommon) -> Option<&dyn NsOperations>] = &[pid_namespace::operations];
 
-impl Request {
-    /// Returns the size of the request's buffer in bytes.
-    fn data_size(&self) -> usize {
-        // CAST: `usize` has 32 bits or more on all architectures.
-        self.data_size as usize
-    }
+/// Returns the buffer of `req`, or [`EFAULT`] if its address is past the address space.
+fn data(req: &uapi::ns_specific_req) -> Result<UserSlice> {
+    let addr = req.data.try_into().map_err(|_| EFAULT)?;
+    // CAST: `usize` has 32 bits or more on all architectures.
+    let size = req.data_size as usize;
 
-    /// Returns the request's buffer, or [`EFAULT`] if its address is past the address space.
-    fn data(&self) -> Result<UserSlice> {
-        let addr = self.data.try_into().map_err(|_| EFAULT)?;
-
-        Ok(UserSlice::new(UserPtr::from_addr(addr), self.data_size()))
-    }
+    Ok(UserSlice::new(UserPtr::from_addr(addr), size))
 }
 
 /// Returns `EOPNOTSUPP`: the namespace's type does not know the request.
 fn unsupported() -> Error {
+    // CAST: The numbers of errors are small.
     Error::from_errno(-(uapi::EOPNOTSUPP as c_int))
 }
 
 /// Reads the request that `arg` holds and hands it to the namespace behind `ns`.
 fn dispatch(ns: &NsCommon, arg: UserSlice) -> Result<c_int> {
-    let ns: &PidNamespace = ns.try_into().map_err(|_| unsupported())?;
+    let ns = TYPES
+        .iter()
+        .find_map(|operations| operations(ns))
+        .ok_or_else(unsupported)?;
 
-    pid_namespace::ns_ioctl(ns, &arg.read_struct()?)
+    ns.ns_ioctl(&arg.read_struct()?)
 }
 
 /// Carries out `NS_SPECIFIC_IOC` on the namespace behind `ns`, for `fs/nsfs.c`.

@@ -3,62 +3,75 @@
 //! The requests of pid namespaces.
 
 use crate::{
+    data,
     last_pid_vec,
     unsupported,
-    Request, //
+    NsOperations, //
 };
 use kernel::{
     current,
+    ns_common::NsCommon,
     pid_namespace::PidNamespace,
     prelude::*,
-    str::Formatter,
+    str::{
+        CStr,
+        NullTerminatedFormatter, //
+    },
     uapi, //
 };
 
-const TEXT_MAX: usize = uapi::PIDNS_LAST_PID_VEC_MAX as usize;
+// CAST: `usize` has 32 bits or more on all architectures.
+const SET_MAX: usize = uapi::PIDNS_LAST_PID_VEC_MAX as usize;
 
-// Any vector fits, with its NUL in the place of a last separator.
-static_assert!(PidNamespace::LEVELS_MAX * "2147483647:".len() <= TEXT_MAX);
+/// The longest text that GET writes, with its NUL in the place of a last separator.
+const GET_MAX: usize = PidNamespace::LEVELS_MAX * "2147483647:".len();
 
-/// Carries out `req` on `ns` for the current task and returns what the ioctl returns.
-pub(crate) fn ns_ioctl(ns: &PidNamespace, req: &Request) -> Result<c_int> {
-    match req.req {
-        uapi::PIDNS_REQ_SET_LAST_PID_VEC => set_last_pid_vec(ns, req),
-        uapi::PIDNS_REQ_GET_LAST_PID_VEC => get_last_pid_vec(ns, req),
-        _ => Err(unsupported()),
+/// Returns the operations of `ns` if it is a pid namespace.
+pub(crate) fn operations(ns: &NsCommon) -> Option<&dyn NsOperations> {
+    let ns: &PidNamespace = ns.try_into().ok()?;
+    Some(ns)
+}
+
+impl NsOperations for PidNamespace {
+    fn ns_ioctl(&self, req: &uapi::ns_specific_req) -> Result<c_int> {
+        match req.req {
+            uapi::PIDNS_REQ_SET_LAST_PID_VEC => set_last_pid_vec(self, req),
+            uapi::PIDNS_REQ_GET_LAST_PID_VEC => get_last_pid_vec(self, req),
+            _ => Err(unsupported()),
+        }
     }
 }
 
-fn set_last_pid_vec(ns: &PidNamespace, req: &Request) -> Result<c_int> {
-    if req.data_size() == 0 {
+fn set_last_pid_vec(ns: &PidNamespace, req: &uapi::ns_specific_req) -> Result<c_int> {
+    if req.data_size == 0 {
         return Err(EINVAL);
     }
-    let mut text = [0; TEXT_MAX];
-    let text = text.get_mut(..req.data_size()).ok_or(EINVAL)?;
-    req.data()?.reader().read_slice(text)?;
+    let mut text = [0; SET_MAX];
+    // CAST: `usize` has 32 bits or more on all architectures.
+    let text = text.get_mut(..req.data_size as usize).ok_or(EINVAL)?;
+    data(req)?.reader().read_slice(text)?;
 
     let mut last_pids = [0; PidNamespace::LEVELS_MAX];
     let last_pids = last_pid_vec::parse(text, &mut last_pids).ok_or(EINVAL)?;
 
-    ns.check_last_pids(current!(), last_pids)?.set()?;
+    ns.set_last_pids(current!(), last_pids)?;
     Ok(0)
 }
 
-fn get_last_pid_vec(ns: &PidNamespace, req: &Request) -> Result<c_int> {
+fn get_last_pid_vec(ns: &PidNamespace, req: &uapi::ns_specific_req) -> Result<c_int> {
     let mut last_pids = [0; PidNamespace::LEVELS_MAX];
     let last_pids = ns.last_pids(current!(), &mut last_pids)?;
 
-    let mut text = [0; TEXT_MAX];
-    let mut out = Formatter::new(&mut text);
+    let mut text = [0; GET_MAX];
+    let mut out = NullTerminatedFormatter::new(&mut text).ok_or(EINVAL)?;
     last_pid_vec::format(last_pids, &mut out)?;
-    let len = out.bytes_written();
+    let text = CStr::from_bytes_until_nul(&text).map_err(|_| EINVAL)?;
 
-    // The rest of the buffer is zero: the NUL is there.
-    let text = text.get(..=len).ok_or(EINVAL)?;
-    if req.data_size() < text.len() {
+    // CAST: `usize` has 32 bits or more on all architectures.
+    if (req.data_size as usize) < text.to_bytes_with_nul().len() {
         return Err(ERANGE);
     }
-    req.data()?.writer().write_slice(text)?;
-    // CAST: The text is shorter than `TEXT_MAX`.
-    Ok(len as c_int)
+    data(req)?.writer().write_slice(text.to_bytes_with_nul())?;
+    // CAST: The text is shorter than `GET_MAX`.
+    Ok(text.count_bytes() as c_int)
 }

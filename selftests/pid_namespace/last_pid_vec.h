@@ -47,6 +47,7 @@ struct shared {
 	} call;
 	char text[TEXT_SIZE];		/* the data of most calls */
 	int count;
+	int error;			/* that a child has seen */
 	bool stop;
 };
 
@@ -64,7 +65,9 @@ static inline int result(int ret)
 /* The number of NS_SPECIFIC_IOC with the size of a larger or smaller struct. */
 static inline int ioctl_sized(int fd, unsigned int size, const void *arg)
 {
-	return result(ioctl(fd, _IOC(_IOC_WRITE, NSIO, _IOC_NR(NS_SPECIFIC_IOC), size), arg));
+	const unsigned int dir = _IOC_READ | _IOC_WRITE;
+
+	return result(ioctl(fd, _IOC(dir, NSIO, _IOC_NR(NS_SPECIFIC_IOC), size), arg));
 }
 
 static inline int request(int fd, __u32 req, const void *data, __u32 size)

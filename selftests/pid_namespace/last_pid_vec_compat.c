@@ -47,6 +47,8 @@ static int set_vec(const char *text)
 	return request(SET, address(text), strlen(text));
 }
 
+#define READ_WRITE	(_IOC_READ | _IOC_WRITE)
+
 static int ioctl_sized(unsigned int dir, unsigned int size, const void *arg)
 {
 	return result(ioctl(fd, _IOC(dir, NSIO, _IOC_NR(NS_SPECIFIC_IOC), size), arg));
@@ -147,29 +149,29 @@ int main(void)
 	ksft_set_plan(12);
 
 	ksft_test_result(sizeof(void *) == 4 && sizeof(big.known) == 16 &&
-			 number == _IOC(_IOC_WRITE, 0xb7, 14, 16),
+			 number == _IOC(READ_WRITE, 0xb7, 14, 16),
 			 "struct_is_that_of_64_bits\n");
 	ret = set_vec("4000:5000");
 	ksft_test_result(!ret && last_pids_are("4000:5000"), "set_and_get\n");
 	ksft_test_result(next_pids_are(4001, 5001), "next_task_has_the_pids\n");
 
 	set_vec(START);
-	ret = ioctl_sized(_IOC_WRITE, sizeof(big), &big);
+	ret = ioctl_sized(READ_WRITE, sizeof(big), &big);
 	ksft_test_result(!ret && last_pids_are("5000:6000"), "larger_struct\n");
 	set_vec(START);
 	big.unknown = ABOVE_4G;
-	ret = ioctl_sized(_IOC_WRITE, sizeof(big), &big);
+	ret = ioctl_sized(READ_WRITE, sizeof(big), &big);
 	ksft_test_result(ret == -E2BIG && last_pids_are(START),
 			 "larger_struct_with_unknown_bits_is_e2big\n");
-	ksft_test_result(ioctl_sized(_IOC_WRITE, 12, &big) == -ENOTTY &&
+	ksft_test_result(ioctl_sized(READ_WRITE, 12, &big) == -ENOTTY &&
 			 ioctl_sized(_IOC_READ, 16, &big) == -ENOTTY &&
-			 ioctl_sized(_IOC_READ | _IOC_WRITE, 16, &big) == -ENOTTY &&
+			 ioctl_sized(_IOC_WRITE, 16, &big) == -ENOTTY &&
 			 ioctl_sized(_IOC_NONE, 0, &big) == -ENOTTY && last_pids_are(START),
 			 "other_size_or_direction_is_enotty\n");
 	ksft_test_result(request(3, address("1"), 1) == -EOPNOTSUPP,
 			 "unknown_request_is_eopnotsupp\n");
-	ksft_test_result(ioctl_sized(_IOC_WRITE, 16, NULL) == -EFAULT &&
-			 ioctl_sized(_IOC_WRITE, 16, (void *)-1) == -EFAULT,
+	ksft_test_result(ioctl_sized(READ_WRITE, 16, NULL) == -EFAULT &&
+			 ioctl_sized(READ_WRITE, 16, (void *)-1) == -EFAULT,
 			 "unreadable_struct_is_efault\n");
 
 	/* The upper half of the address counts. */
@@ -190,7 +192,7 @@ int main(void)
 	close(fd);
 	fd = open_ns(getpid(), "mnt");
 	ksft_test_result(set_vec("1") == -EOPNOTSUPP &&
-			 ioctl_sized(_IOC_WRITE, 16, NULL) == -EOPNOTSUPP,
+			 ioctl_sized(READ_WRITE, 16, NULL) == -EOPNOTSUPP,
 			 "other_type_has_no_requests\n");
 	close(end[1]);
 	waitpid(-1, NULL, 0);

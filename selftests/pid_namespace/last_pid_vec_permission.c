@@ -74,15 +74,15 @@ static bool capable_over(const struct stack *s, int caller, int level, __u64 cap
 	return caps & wanted;
 }
 
-static bool may_set(const struct stack *s, int caller, int level, __u64 caps)
-{
-	return capable_over(s, caller, level, caps,
-			    level <= caller ? RESTORE_CAP | ADMIN_CAP : ADMIN_CAP);
-}
-
 static bool may_get(const struct stack *s, int caller, int level, __u64 caps)
 {
 	return level <= caller && capable_over(s, caller, level, caps, RESTORE_CAP | ADMIN_CAP);
+}
+
+static bool may_set(const struct stack *s, int caller, int level, __u64 caps)
+{
+	return may_get(s, caller, level, caps) ||
+	       (level > caller && capable_over(s, caller, level, caps, ADMIN_CAP));
 }
 
 /* START with the @n numbers from @level on replaced by those of 4000:5000:6000. */
@@ -348,6 +348,7 @@ TEST_F(nested, order_of_the_checks)
 		{ RESTORE_CAP, "20000:20001:6000", -EPERM },
 		{ ADMIN_CAP, "4000:5000:20003", -EINVAL },
 		{ ADMIN_CAP, "20000:20001:20002", 0 },
+		{ ADMIN_CAP, "20000:20001", 0 },
 	};
 	struct stack *s = &self->s;
 	char text[TEXT_SIZE];

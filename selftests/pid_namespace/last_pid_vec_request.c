@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(request)
 
 TEST_F(request, struct_as_published)
 {
-	const unsigned long number = _IOC(_IOC_WRITE, 0xb7, 14, 16);
+	const unsigned long number = _IOC(_IOC_READ | _IOC_WRITE, 0xb7, 14, 16);
 	char misaligned[sizeof(self->set) + 1];
 
 	EXPECT_EQ(16UL, sizeof(self->set));
@@ -69,9 +69,9 @@ TEST_F(request, other_number_is_enotty)
 	const unsigned long numbers[] = {
 		_IO(NSIO, NR),
 		_IOR(NSIO, NR, struct ns_specific_req),
-		_IOWR(NSIO, NR, struct ns_specific_req),
+		_IOW(NSIO, NR, struct ns_specific_req),
 		_IOC(_IOC_NONE, NSIO, NR, sizeof(struct ns_specific_req)),
-		_IOW(NSIO + 1, NR, struct ns_specific_req),
+		_IOWR(NSIO + 1, NR, struct ns_specific_req),
 	};
 	unsigned int size;
 	size_t i;

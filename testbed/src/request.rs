@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 mod ioctl {
     use ns_last_pid::raw;
 
-    nix::ioctl_write_ptr!(
+    nix::ioctl_readwrite!(
         ns_specific,
         raw::NSIO,
         raw::NS_SPECIFIC_IOC as u8,
@@ -36,13 +36,13 @@ pub unsafe fn request(
     data: c_ulong,
     data_size: usize,
 ) -> Result<c_int, Errno> {
-    let arg = raw::ns_specific_req {
+    let mut arg = raw::ns_specific_req {
         req,
         data_size: u32::try_from(data_size).map_err(|_| Errno::EOVERFLOW)?,
         data,
     };
     // SAFETY: The kernel reads `arg`. The caller promises that it may read or write `data`.
-    unsafe { ioctl::ns_specific(ns.as_raw_fd(), &arg) }
+    unsafe { ioctl::ns_specific(ns.as_raw_fd(), &raw mut arg) }
 }
 
 pub fn set(ns: &impl AsRawFd, text: impl AsRef<[u8]>) -> Result<(), Errno> {

@@ -46,7 +46,8 @@ struct mnt_ns_info {
 
 /**
  * struct ns_specific_req - request that only one type of namespace knows
- * @req: what to do: a number of the namespace's own type
+ * @req: what to do. All types share one list of numbers, and each number belongs
+ *	to one type: on a namespace of another type it is EOPNOTSUPP.
  * @data_size: size of the buffer at @data, in bytes
  * @data: address of that buffer
  *
@@ -61,8 +62,11 @@ struct ns_specific_req {
 
 #define NS_SPECIFIC_REQ_SIZE_VER0 16 /* sizeof first published struct */
 
-/* Ask a namespace for what only its type knows. */
-#define NS_SPECIFIC_IOC		_IOW(NSIO, 14, struct ns_specific_req)
+/*
+ * Ask a namespace for what only its type knows. Nothing is written to the struct
+ * today. The direction leaves room for a field that is.
+ */
+#define NS_SPECIFIC_IOC		_IOWR(NSIO, 14, struct ns_specific_req)
 
 /*
  * Requests of pid namespaces. Documentation/userspace-api/last-pid-vector.rst has
@@ -83,7 +87,8 @@ struct ns_specific_req {
  * include one terminating NUL. Allocation goes on after the last pid, as after
  * a write to kernel.ns_last_pid. All levels change at once, or none. Returns 0.
  * Fails with ESRCH if one of the namespaces has no init yet or its init has died.
- * It is no reservation: any fork takes the next pid.
+ * It is no reservation: any fork takes the next pid. So the caller checks the
+ * pids of the task that it creates.
  */
 #define PIDNS_REQ_SET_LAST_PID_VEC	1
 
@@ -95,11 +100,14 @@ struct ns_specific_req {
  * that cannot create tasks. Reading takes the capabilities that setting takes.
  * Returns the length without the NUL. Fails with EPERM if the task may not read
  * the first level, with ESRCH if that cannot create tasks, and with ERANGE if
- * @data_size is too small, which PIDNS_LAST_PID_VEC_MAX never is.
+ * @data_size is too small: take a larger buffer then.
  */
 #define PIDNS_REQ_GET_LAST_PID_VEC	2
 
-/* The largest @data_size to set a vector, and always enough to get one. */
+/*
+ * The largest @data_size to set a vector. It is enough to set and to get as many
+ * levels as there can be today.
+ */
 #define PIDNS_LAST_PID_VEC_MAX		512
 
 enum init_ns_ino {

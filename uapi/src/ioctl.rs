@@ -19,7 +19,7 @@ use std::{
 const NS_GET_PARENT: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_PARENT as u8);
 const NS_GET_NSTYPE: Opcode = opcode::none(raw::NSIO as u8, raw::NS_GET_NSTYPE as u8);
 const NS_SPECIFIC_IOC: Opcode =
-    opcode::write::<raw::ns_specific_req>(raw::NSIO as u8, raw::NS_SPECIFIC_IOC as u8);
+    opcode::read_write::<raw::ns_specific_req>(raw::NSIO as u8, raw::NS_SPECIFIC_IOC as u8);
 /// From `linux/pidfd.h`.
 const PIDFD_GET_PID_NAMESPACE: Opcode = opcode::none(0xff, 5);
 

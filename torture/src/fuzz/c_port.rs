@@ -6,7 +6,7 @@
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 
-/// `_IOW(NSIO, 128, struct ns_specific_req)`
+/// `_IOWR(NSIO, 128, struct ns_specific_req)`
 pub const COMMAND: u32 = ns_last_pid::raw::NS_SPECIFIC_IOC & !0xff | 128;
 
 /// One call to one of the two.

@@ -176,7 +176,7 @@ fn command(rng: &mut Rng) -> u32 {
     let with_dir = |dir: u32| plain & !(3 << 30) | dir << 30;
     match rng.u8(..100) {
         0 => with_size(rng.u32(..16)),
-        1 => with_dir([0, 2, 3][rng.usize(..3)]),
+        1 => with_dir([0, 1, 2][rng.usize(..3)]),
         2 | 3 => with_size(rng.u32(17..64)),
         4 => with_size(rng.u32(64..=0x3fff)),
         5 => with_size([24, 32, 4095, 4096, 4097, 8192, 0x3fff][rng.usize(..7)]),

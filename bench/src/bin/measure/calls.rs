@@ -16,14 +16,14 @@ use std::{
 };
 use testbed::Nest;
 
-nix::ioctl_write_ptr!(
+nix::ioctl_readwrite!(
     /// The request of the series.
     specific,
     raw::NSIO,
     raw::NS_SPECIFIC_IOC as u8,
     raw::ns_specific_req
 );
-nix::ioctl_write_ptr!(
+nix::ioctl_readwrite!(
     /// The C port of the request of 2017, see `ci/configs/c-port.patch`.
     c_port,
     raw::NSIO,
@@ -44,33 +44,33 @@ fn request(req: u32, data: *const u8, size: usize) -> raw::ns_specific_req {
 }
 
 pub fn set(namespace: &File, vector: &str) -> nix::Result<()> {
-    let request = request(
+    let mut request = request(
         raw::PIDNS_REQ_SET_LAST_PID_VEC,
         vector.as_ptr(),
         vector.len(),
     );
     // SAFETY: The request only reads the vector.
-    unsafe { specific(namespace.as_raw_fd(), &request) }.map(drop)
+    unsafe { specific(namespace.as_raw_fd(), &raw mut request) }.map(drop)
 }
 
 pub fn set_by_c_port(namespace: &File, vector: &str) -> nix::Result<()> {
-    let request = request(
+    let mut request = request(
         raw::PIDNS_REQ_SET_LAST_PID_VEC,
         vector.as_ptr(),
         vector.len(),
     );
     // SAFETY: The request only reads the vector.
-    unsafe { c_port(namespace.as_raw_fd(), &request) }.map(drop)
+    unsafe { c_port(namespace.as_raw_fd(), &raw mut request) }.map(drop)
 }
 
 pub fn get(namespace: &File, text: &mut [u8]) -> nix::Result<usize> {
-    let request = request(
+    let mut request = request(
         raw::PIDNS_REQ_GET_LAST_PID_VEC,
         text.as_mut_ptr(),
         text.len(),
     );
     // SAFETY: The request writes no more than the size that it is told.
-    unsafe { specific(namespace.as_raw_fd(), &request) }.map(|length| length as usize)
+    unsafe { specific(namespace.as_raw_fd(), &raw mut request) }.map(|length| length as usize)
 }
 
 /// Measures `call`, two reads of the clock included.
