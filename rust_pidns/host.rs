@@ -14,6 +14,13 @@ extern crate self as kernel;
 #[doc(hidden)]
 pub use std::fmt;
 #[doc(hidden)]
+pub mod pid_namespace {
+    pub struct PidNamespace;
+    impl PidNamespace {
+        pub const LEVELS_MAX: usize = super::LEVELS_MAX;
+    }
+}
+#[doc(hidden)]
 pub mod task {
     pub type Pid = i32;
 }

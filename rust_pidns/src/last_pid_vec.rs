@@ -4,8 +4,13 @@
 
 use kernel::{
     fmt,
+    pid_namespace::PidNamespace,
     task::Pid, //
 };
+
+/// The size of the longest text that [`format()`] writes, with a NUL in the place of a last
+/// separator.
+pub(crate) const FORMATTED_MAX: usize = PidNamespace::LEVELS_MAX * "2147483647:".len();
 
 /// Parses `text`, the last byte of which may be a terminating NUL, into `last_pids`, and returns
 /// the part that was filled.
@@ -32,7 +37,7 @@ pub(crate) fn parse<'a>(text: &[u8], last_pids: &'a mut [Pid]) -> Option<&'a [Pi
     }
 }
 
-/// Takes digits off `bytes`, and the byte after them. Returns the number and that byte.
+/// Takes a number and the byte after it off `bytes`.
 fn take_number(bytes: &mut impl Iterator<Item = u8>) -> Option<(Pid, Option<u8>)> {
     let mut number: Option<Pid> = None;
 
@@ -47,7 +52,7 @@ fn take_number(bytes: &mut impl Iterator<Item = u8>) -> Option<(Pid, Option<u8>)
     }
 }
 
-/// Writes `last_pids` to `out` as a text that [`parse`] takes.
+/// Writes `last_pids` to `out` as a text that [`parse()`] takes.
 pub(crate) fn format(last_pids: &[Pid], out: &mut impl fmt::Write) -> fmt::Result {
     for (level, last_pid) in last_pids.iter().enumerate() {
         if level > 0 {
@@ -64,7 +69,7 @@ pub(crate) fn format(last_pids: &[Pid], out: &mut impl fmt::Write) -> fmt::Resul
 mod tests {
     use super::*;
 
-    const LEVELS_MAX: usize = kernel::pid_namespace::PidNamespace::LEVELS_MAX;
+    const LEVELS_MAX: usize = PidNamespace::LEVELS_MAX;
 
     // `kunit_tests` redefines `assert!` in the tests, not here.
     fn parses_to(text: &str, expected: Option<&[Pid]>) -> bool {
@@ -106,6 +111,7 @@ mod tests {
         assert!(!parses(2 * LEVELS_MAX));
         assert!(!parses(2 * LEVELS_MAX + 1));
     }
+
     #[test]
     fn formats() {
         let mut buf = [0; 32];
@@ -114,5 +120,15 @@ mod tests {
         assert!(format(&[Pid::MAX, 0, 7], &mut out).is_ok());
         let len = out.bytes_written();
         assert_eq!(&buf[..len], b"2147483647:0:7");
+    }
+
+    // include/uapi/linux/nsfs.h says so.
+    #[test]
+    fn set_takes_the_longest() {
+        let mut buf = [0; kernel::uapi::PIDNS_LAST_PID_VEC_MAX as usize];
+        let mut out = kernel::str::Formatter::new(&mut buf);
+
+        assert!(format(&[Pid::MAX; LEVELS_MAX], &mut out).is_ok());
+        assert_eq!(out.bytes_written() + 1, FORMATTED_MAX);
     }
 }

@@ -7,6 +7,7 @@
 use kernel::{
     error::from_result,
     ns_common::NsCommon,
+    pid_namespace::PidNamespace,
     prelude::*,
     uaccess::UserSlice,
     uapi, //
@@ -22,11 +23,17 @@ trait NsOperations {
     fn ns_ioctl(&self, req: &uapi::ns_specific_req) -> Result<c_int>;
 }
 
-/// The types that have requests: each returns the operations of a namespace of its own.
-const TYPES: &[fn(&NsCommon) -> Option<&dyn NsOperations>] = &[pid_namespace::operations];
+/// Returns the operations of `ns`, if its type has requests.
+fn operations(ns: &NsCommon) -> Option<&dyn NsOperations> {
+    if let Ok(ns) = <&PidNamespace>::try_from(ns) {
+        return Some(ns);
+    }
+
+    None
+}
 
 /// Returns the buffer of `req`, or [`EFAULT`] if its address is past the address space.
-fn data(req: &uapi::ns_specific_req) -> Result<UserSlice> {
+fn user_buffer(req: &uapi::ns_specific_req) -> Result<UserSlice> {
     let addr = req.data.try_into().map_err(|_| EFAULT)?;
     // CAST: `usize` has 32 bits or more on all architectures.
     let size = req.data_size as usize;
@@ -36,16 +43,13 @@ fn data(req: &uapi::ns_specific_req) -> Result<UserSlice> {
 
 /// Returns `EOPNOTSUPP`: the namespace's type does not know the request.
 fn unsupported() -> Error {
-    // CAST: The numbers of errors are small.
+    // CAST: Errors are at most `MAX_ERRNO`.
     Error::from_errno(-(uapi::EOPNOTSUPP as c_int))
 }
 
 /// Reads the request that `arg` holds and hands it to the namespace behind `ns`.
 fn dispatch(ns: &NsCommon, arg: UserSlice) -> Result<c_int> {
-    let ns = TYPES
-        .iter()
-        .find_map(|operations| operations(ns))
-        .ok_or_else(unsupported)?;
+    let ns = operations(ns).ok_or_else(unsupported)?;
 
     ns.ns_ioctl(&arg.read_struct()?)
 }
@@ -65,7 +69,9 @@ unsafe extern "C" fn ns_specific_ioctl(
     arg: *mut c_void,
     size: usize,
 ) -> c_int {
-    // SAFETY: The caller's reference keeps the namespace's refcount from zero while `ns` is used.
+    // SAFETY: By the safety requirements `ns` points to the `struct ns_common` of an initialized
+    // namespace. The caller's reference keeps its refcount from zero until this function returns,
+    // and the reference that is made here does not leave it.
     let ns = unsafe { NsCommon::from_ptr(ns) };
 
     from_result(|| dispatch(ns, UserSlice::new(UserPtr::from_ptr(arg), size)))

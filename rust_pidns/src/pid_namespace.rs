@@ -3,34 +3,20 @@
 //! The requests of pid namespaces.
 
 use crate::{
-    data,
     last_pid_vec,
     unsupported,
+    user_buffer,
     NsOperations, //
 };
 use kernel::{
-    current,
-    ns_common::NsCommon,
     pid_namespace::PidNamespace,
     prelude::*,
-    str::{
-        CStr,
-        NullTerminatedFormatter, //
-    },
+    str::NullTerminatedFormatter,
     uapi, //
 };
 
 // CAST: `usize` has 32 bits or more on all architectures.
 const SET_MAX: usize = uapi::PIDNS_LAST_PID_VEC_MAX as usize;
-
-/// The longest text that GET writes, with its NUL in the place of a last separator.
-const GET_MAX: usize = PidNamespace::LEVELS_MAX * "2147483647:".len();
-
-/// Returns the operations of `ns` if it is a pid namespace.
-pub(crate) fn operations(ns: &NsCommon) -> Option<&dyn NsOperations> {
-    let ns: &PidNamespace = ns.try_into().ok()?;
-    Some(ns)
-}
 
 impl NsOperations for PidNamespace {
     fn ns_ioctl(&self, req: &uapi::ns_specific_req) -> Result<c_int> {
@@ -49,7 +35,7 @@ fn set_last_pid_vec(ns: &PidNamespace, req: &uapi::ns_specific_req) -> Result<c_
     let mut text = [0; SET_MAX];
     // CAST: `usize` has 32 bits or more on all architectures.
     let text = text.get_mut(..req.data_size as usize).ok_or(EINVAL)?;
-    data(req)?.reader().read_slice(text)?;
+    user_buffer(req)?.reader().read_slice(text)?;
 
     let mut last_pids = [0; PidNamespace::LEVELS_MAX];
     let last_pids = last_pid_vec::parse(text, &mut last_pids).ok_or(EINVAL)?;
@@ -62,7 +48,7 @@ fn get_last_pid_vec(ns: &PidNamespace, req: &uapi::ns_specific_req) -> Result<c_
     let mut last_pids = [0; PidNamespace::LEVELS_MAX];
     let last_pids = ns.last_pids(current!(), &mut last_pids)?;
 
-    let mut text = [0; GET_MAX];
+    let mut text = [0; last_pid_vec::FORMATTED_MAX];
     let mut out = NullTerminatedFormatter::new(&mut text).ok_or(EINVAL)?;
     last_pid_vec::format(last_pids, &mut out)?;
     let text = CStr::from_bytes_until_nul(&text).map_err(|_| EINVAL)?;
@@ -71,7 +57,9 @@ fn get_last_pid_vec(ns: &PidNamespace, req: &uapi::ns_specific_req) -> Result<c_
     if (req.data_size as usize) < text.to_bytes_with_nul().len() {
         return Err(ERANGE);
     }
-    data(req)?.writer().write_slice(text.to_bytes_with_nul())?;
-    // CAST: The text is shorter than `GET_MAX`.
+    user_buffer(req)?
+        .writer()
+        .write_slice(text.to_bytes_with_nul())?;
+    // CAST: The text is shorter than `FORMATTED_MAX`.
     Ok(text.count_bytes() as c_int)
 }

@@ -196,12 +196,12 @@ static inline const char *lacking_requests(void)
 
 static inline const char *lacking_pid_ns(void)
 {
-	int own = open_ns(getpid(), "pid"), ret = setns(own, CLONE_NEWPID);
+	int own = open_ns(getpid(), "pid"), ret = result(setns(own, CLONE_NEWPID));
 
 	close(own);
 	if (lacking_requests())
 		return lacking_requests();
-	if (geteuid() || (ret && errno == EPERM))
+	if (geteuid() || ret == -EPERM)
 		return "needs root and CAP_SYS_ADMIN over its own pid namespace";
 	return ret ? "needs the /proc of its own pid namespace" : NULL;
 }
@@ -218,15 +218,22 @@ static inline const char *lacking_user_ns(void)
 	return status ? "cannot create user namespaces" : NULL;
 }
 
-/* Does the test own each level there is, with all capabilities? */
-static inline bool in_initial_user_ns(void)
+/* Is the test in the initial namespace of a type? Else there are levels above. */
+static inline bool in_initial_ns(const char *path, ino_t initial)
 {
 	struct stat st;
 
-	/* A kernel without user namespaces has no such file. */
-	if (stat("/proc/self/ns/user", &st))
+	/* A kernel without such namespaces has no such file. */
+	if (stat(path, &st))
 		return errno == ENOENT;
-	return st.st_ino == USER_NS_INIT_INO;
+	return st.st_ino == initial;
+}
+
+/* Does the test own each level there is, with all capabilities, and is the uppermost its own? */
+static inline bool owns_each_level(void)
+{
+	return in_initial_ns("/proc/self/ns/user", USER_NS_INIT_INO) &&
+	       in_initial_ns("/proc/self/ns/pid", PID_NS_INIT_INO);
 }
 
 /*

@@ -63,8 +63,8 @@ struct ns_specific_req {
 #define NS_SPECIFIC_REQ_SIZE_VER0 16 /* sizeof first published struct */
 
 /*
- * Ask a namespace for what only its type knows. Nothing is written to the struct
- * today. The direction leaves room for a field that is.
+ * Carry out a request that only the namespace's type knows. The kernel does not
+ * write to the struct today. The direction allows for a field that it writes.
  */
 #define NS_SPECIFIC_IOC		_IOWR(NSIO, 14, struct ns_specific_req)
 
@@ -74,8 +74,8 @@ struct ns_specific_req {
  *
  * A vector of last pids is decimal numbers separated by ':', the first for the
  * namespace behind the file descriptor, the next for its parent, and so on
- * upward. It may stop at any level. Digits only; leading zeros are allowed. A
- * number is at most kernel.pid_max of its namespace.
+ * upward. It may stop at any level. Digits only; leading zeros are allowed and
+ * do not make it octal. A number is at most kernel.pid_max of its namespace.
  *
  * A task may set its active pid namespace and those that descend from it, with
  * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns the
@@ -96,11 +96,11 @@ struct ns_specific_req {
  * Write the vector, NUL-terminated, to the @data_size bytes at @data, all levels
  * read at once. It begins at the namespace behind the file descriptor, which is
  * the task's active pid namespace or descends from it. It ends at the task's
- * active pid namespace, or below the first level that the task may not read or
- * that cannot create tasks. Reading takes the capabilities that setting takes.
- * Returns the length without the NUL. Fails with EPERM if the task may not read
- * the first level, with ESRCH if that cannot create tasks, and with ERANGE if
- * @data_size is too small: take a larger buffer then.
+ * active pid namespace, or with the last level before the first one that the
+ * task may not read or that cannot create tasks. Reading takes the capabilities
+ * that setting takes. Returns the length without the NUL. Fails with EPERM if the
+ * task may not read the first level, with ESRCH if that cannot create tasks, and
+ * with ERANGE if @data_size is too small: take a larger buffer then.
  */
 #define PIDNS_REQ_GET_LAST_PID_VEC	2
 
