@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * Restore a task with chosen pids, on every level of a stack of nested pid
  * namespaces, by an ordinary fork(). It needs the header of the series and

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Restores tasks whose parents may not choose pids: the parents are in user namespaces of their
 //! own, one with a pid namespace of its own, one in the pid namespace of this program.

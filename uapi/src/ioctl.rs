@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The ioctls on namespace file descriptors that no library has. All `unsafe` of the crate is here.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // Written by ci/series/bindings from linux/nsfs.h.
 
 pub const NSIO: u32 = 183;

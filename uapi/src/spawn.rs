@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
 use crate::{Error, LastPids, PidNamespace, error::cannot};
 use command_fds::{CommandFdExt, FdMapping};
