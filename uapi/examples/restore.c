@@ -8,8 +8,9 @@
  *
  * Other tasks take pids in the namespace that this program runs in. If one is
  * created between the ioctl and the fork, the restored task has another pid
- * there: its NSpid line shows it, and the program tries again, up to TRIES
- * times.
+ * there: its NSpid line shows it. The program then ends that task and tries
+ * again, up to TRIES times, with the same pids, because a restored task needs
+ * those that it had.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -105,7 +106,7 @@ static void restore(int ns, char *vector, char *nspid, size_t size)
 int main(void)
 {
 	char vector[PIDNS_LAST_PID_VEC_MAX], want[64], got[64];
-	int ns, try, step, own, pid_max;
+	int ns, try, own, pid_max;
 	char path[64], init[16];
 	FILE *f;
 
@@ -128,19 +129,16 @@ int main(void)
 	if (setns(ns, CLONE_NEWPID))
 		err(1, "setns");
 
+	own = pid_max / 2;
+	/* The innermost comes first here, and last in the NSpid line. */
+	snprintf(vector, sizeof(vector), "400:500:600:%d", own);
+	snprintf(want, sizeof(want), "%d\t601\t501\t401", own + 1);
 	for (try = 0; try < TRIES; try++) {
-		step = 10 * try;
-		own = pid_max / 2 + step;
-		/* The innermost comes first here, and last in the NSpid line. */
-		snprintf(vector, sizeof(vector), "%d:%d:%d:%d",
-			 400 + step, 500 + step, 600 + step, own);
-		snprintf(want, sizeof(want), "%d\t%d\t%d\t%d",
-			 own + 1, 601 + step, 501 + step, 401 + step);
 		restore(ns, vector, got, sizeof(got));
 		printf("asked for NSpid\t%s\nrestored NSpid\t%s\n", want, got);
 		if (!strcmp(want, got))
 			break;
-		printf("another task was created in between; again with other pids\n");
+		printf("another task has one of these pids; again\n");
 	}
 	if (try == TRIES)
 		errx(1, "not restored in %d tries", TRIES);

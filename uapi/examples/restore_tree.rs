@@ -122,20 +122,21 @@ fn set_tid(nspid: &str) -> Result<String> {
 }
 
 fn restore(parent: &mut Parent, description: &str, task: &str) -> Result<()> {
+    // A restorer has the pids from its images. This one takes some that are likely to be free, at a
+    // distance from allocation. Each try asks for the same ones.
+    let last_pids = parent.pid_namespace.last_pids()?;
+    let last_pids = last_pids.as_ref().iter().map(|pid| pid % 10000 + 1000);
+    let last_pids: Vec<u32> = last_pids.collect();
+    let wanted = last_pids.iter().rev().map(|pid| (pid + 1).to_string());
+    let wanted = wanted.collect::<Vec<_>>().join(" ");
+    let last_pids = last_pids.try_into()?;
     for _ in 0..TRIES {
-        let last_pids = parent.pid_namespace.last_pids()?;
-        // Pids at some distance from allocation are likely to be free.
-        let last_pids = last_pids.as_ref().iter().map(|pid| pid % 10000 + 1000);
-        let last_pids: Vec<u32> = last_pids.collect();
-        let wanted = last_pids.iter().rev().map(|pid| (pid + 1).to_string());
-        let wanted = wanted.collect::<Vec<_>>().join(" ");
-
         let set_tid = match task {
             "process" => parent.ask(&wanted)?,
             // A raw clone3() of a thread needs a stack and assembly. The kernel's check is the same.
             _ => "-".into(),
         };
-        parent.pid_namespace.set_last_pids(&last_pids.try_into()?)?;
+        parent.pid_namespace.set_last_pids(&last_pids)?;
         let got = parent.ask(task)?;
         println!("{description:24}{task:9}{wanted:14}{set_tid:17}{got}");
         if set_tid == "created" {
@@ -144,7 +145,7 @@ fn restore(parent: &mut Parent, description: &str, task: &str) -> Result<()> {
         if got == wanted {
             return Ok(());
         }
-        println!("another task was created in between; again with other pids:");
+        println!("another task has one of these pids; again:");
     }
     Err(format!("not restored in {TRIES} tries").into())
 }

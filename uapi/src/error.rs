@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::LEVELS_MAX;
+use crate::{LEVELS_MAX, Reason, Request, vector::joined};
+use rustix::io::Errno;
 use std::{
     ffi::OsString,
     io,
@@ -28,10 +29,12 @@ pub enum Error {
         /// The kernel's errno; none for a namespace of another type.
         source: Option<io::Error>,
     },
-    /// The kernel does not have the ioctl (`ENOTTY`), or does not have it for pid namespaces
+    /// The kernel does not have the ioctl (`ENOTTY`), or does not have this request of pid namespaces
     /// (`EOPNOTSUPP`).
-    #[error("this kernel has no NS_SPECIFIC_IOC for pid namespaces")]
+    #[error("{}", lacking(*.request, source))]
     Unsupported {
+        /// The request.
+        request: Request,
         /// The errno.
         source: io::Error,
     },
@@ -72,9 +75,20 @@ pub enum Error {
         /// The errno.
         source: io::Error,
     },
-    /// Each task that was created had other pids, and was killed before it ran the command.
+    /// Allocation ends below the namespace's `pid_max`, so that no task can have this pid.
+    #[error("level {level}: there is no pid {pid}, because pid_max is {pid_max} there")]
+    NoSuchPid {
+        /// Counted from the innermost level, which is 0.
+        level: usize,
+        /// The pid that was asked for.
+        pid: u32,
+        /// The `pid_max` of the level.
+        pid_max: u32,
+    },
+    /// Each task that was created had other pids, and ended before it ran the command.
     #[error(
-        "wanted the pids {wanted}, and the last of {tries} tries got {got}",
+        "level {level}: pid {pid} was not given: {reason} (wanted {wanted}, got {got} in the last of {tries} tries)",
+        pid = wanted.get(*level).unwrap_or(&0),
         wanted = joined(wanted),
         got = joined(got)
     )]
@@ -85,14 +99,19 @@ pub enum Error {
         got: Vec<u32>,
         /// The number of tries.
         tries: u32,
+        /// The innermost level on which they differ. The innermost of all is 0.
+        level: usize,
+        /// Why the task did not get the pid that was asked for on this level.
+        reason: Reason,
     },
-    /// `/proc` shows fewer levels than there are pids, so that the pids cannot be verified.
-    #[error("/proc shows {shown} of {wanted} levels, so the pids cannot be verified")]
+    /// There are more pids than levels that the caller can look at: its own pid namespace is the
+    /// last one. On a level above, a task cannot be asked for its pid.
+    #[error("{wanted} pids, and only {levels} levels up to the caller's own pid namespace")]
     Unverifiable {
         /// The number of pids that were asked for.
         wanted: usize,
-        /// The number of pids in `NSpid`.
-        shown: usize,
+        /// The number of levels.
+        levels: usize,
     },
     /// Another system call failed.
     #[error("cannot {action}")]
@@ -104,11 +123,15 @@ pub enum Error {
     },
 }
 
-fn joined(pids: &[u32]) -> String {
-    pids.iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(":")
+fn lacking(request: Request, source: &io::Error) -> String {
+    if source.raw_os_error() == Some(Errno::NOTTY.raw_os_error()) {
+        return "this kernel has no NS_SPECIFIC_IOC".into();
+    }
+    let verb = match request {
+        Request::Set => "set",
+        Request::Get => "read",
+    };
+    format!("this kernel has NS_SPECIFIC_IOC, and cannot {verb} last pids by it")
 }
 
 /// For `map_err`.

@@ -2,19 +2,31 @@
 
 //! The command `ns-last-pid`.
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+mod cli {
+    pub mod hook;
+    pub mod refused;
+    pub mod run;
+}
+
+use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use ns_last_pid::{Error, GatedCommand, LastPids, PidNamespace};
-use serde_json::{Value, json};
+use cli::{
+    hook::{NoContainer, State},
+    refused, run,
+};
+use ns_last_pid::{Error, LastPids, PidNamespace};
+use rustix::fs::fstat;
+use serde_json::json;
 use std::{
     error,
     ffi::{OsStr, OsString},
-    fs::{self, File},
-    io::{self, IsTerminal, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt, unix::process::ExitStatusExt},
+    fs,
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
+
+const NAME: &str = "ns-last-pid";
 
 const ABOUT: &str = "\
 A task in nested pid namespaces has one pid on each level. On each level, the kernel gives the next \
@@ -31,7 +43,7 @@ Example:
 
     # ns-last-pid show 4321
     LEVEL    LAST PID     PID MAX  NAMESPACE
-        0          57           -  4026532281
+        0          57     4194304  4026532281
         1        4390       32768  4026531836
 
   Processes with pids up to 5000 will be restored in it. Keep new
@@ -57,22 +69,23 @@ Exit status:
      but not read. All others are out of reach.
   5  only with reserve --oci-state --strict: standard input has no
      state of a container that has a process, or that process has
-     ended, or it shares the pid namespace of ns-last-pid
+     ended, or it shares the pid namespace of ns-last-pid, or the
+     annotation is no pid
   Without --strict, reserve --oci-state exits with 2 or 0.
 
 Exit status of run, after a correct command line:
   125  the command was not run
   126  the command was found and cannot be executed
   127  the command was not found
-  else the command's own, or 128 plus the number of the signal that
-  killed it
+  else the command's own. If a signal ends the command, the same one
+  ends ns-last-pid.
 
-ns-last-pid generate DIRECTORY writes the man pages and the shell
-completions.";
+ns-last-pid generate DIRECTORY writes the man pages and the completions
+of bash, zsh and fish.";
 
 /// Show and set the last pids of nested pid namespaces, and run commands with chosen pids
 #[derive(Parser)]
-#[command(name = "ns-last-pid", version, long_about = ABOUT, after_long_help = EXAMPLE)]
+#[command(name = NAME, version, long_about = ABOUT, after_long_help = EXAMPLE)]
 struct Cli {
     #[command(subcommand)]
     action: Action,
@@ -82,8 +95,10 @@ struct Cli {
 enum Action {
     /// Show the last pids, level by level
     ///
-    /// It shows the levels up to the caller's own pid namespace. PID MAX is shown for that one
-    /// only, because a task can read only the pid_max of its own namespace.
+    /// It shows the levels up to the caller's own pid namespace. Only a task in a namespace can read
+    /// its pid_max. For a namespace below the caller's, ns-last-pid creates a process there for a
+    /// moment, with a free pid up to 300, so that no last pid changes below. This takes
+    /// CAP_SYS_ADMIN; else PID MAX is "-".
     Show {
         #[command(flatten)]
         target: Target,
@@ -110,9 +125,10 @@ enum Action {
     /// highest pid in use, nor enter NAMESPACE. Tasks whose pids were chosen by clone3() with
     /// set_tid may have higher ones.
     ///
-    /// With --oci-state it is a createRuntime hook for container runtimes. If such a hook fails, the
-    /// runtime does not start the container. Without --strict, a failure is therefore one line on
-    /// standard error, which the runtime may drop, and exit status 0.
+    /// With --oci-state it is a createRuntime hook for container runtimes. With --annotation, PID is
+    /// the value of this annotation of the container, and without the annotation nothing is done. If
+    /// such a hook fails, the runtime does not start the container. Without --strict, a failure is
+    /// therefore one line on standard error, which the runtime may drop, and exit status 0.
     #[command(allow_missing_positional = true)]
     Reserve {
         /// A process id, or a namespace file such as /proc/4321/ns/pid
@@ -126,21 +142,25 @@ enum Action {
         strict: bool,
         /// The highest pid to keep new tasks off
         #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
-        pid: u32,
+        #[arg(required_unless_present = "annotation", conflicts_with = "annotation")]
+        pid: Option<u32>,
+        /// Take PID from the container's annotation of this name
+        #[arg(long, value_name = "NAME", requires = "oci_state")]
+        annotation: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Run a command with chosen pids
     ///
-    /// The command runs in NAMESPACE, and only if it has these pids. Its other namespaces, standard
-    /// streams and environment are the caller's. If another task takes one of the pids at the same
-    /// moment, ns-last-pid tries again. /bin/sh starts the command: it may add PWD to the
-    /// environment, and drops variables whose names it does not accept. ns-last-pid does not pass
-    /// signals on.
+    /// The command runs in NAMESPACE, and only if it has these pids. Its other namespaces, file
+    /// descriptors and environment are the caller's. If another task takes one of the pids at the same
+    /// moment, ns-last-pid tries again, with the same pids. If it fails, it says who has the pid, as
+    /// far as it can be told. ns-last-pid passes the signals HUP, INT, QUIT, USR1, USR2, ALRM, TERM
+    /// and WINCH on to the command, and ends as the command does.
     ///
     /// Entering NAMESPACE needs CAP_SYS_ADMIN. Pid 1 cannot be chosen: it belongs to the init of
-    /// NAMESPACE.
+    /// NAMESPACE. A level above the caller's own pid namespace cannot be chosen.
     Run {
         #[command(flatten)]
         target: Target,
@@ -208,28 +228,30 @@ fn main() -> ExitCode {
 fn act(action: Action) -> Result<ExitCode, Failure> {
     match action {
         Action::Show { target, json } => show(open(&target.namespace)?, json)?,
-        Action::Set { target, vector } => open(&target.namespace)?.set_last_pids(&vector)?,
+        Action::Set { target, vector } => {
+            let namespace = open(&target.namespace)?;
+            let set = namespace.set_last_pids(&vector);
+            set.map_err(|error| refused::explain(&namespace, vector.as_ref(), error))?;
+        }
         Action::Reserve {
-            namespace,
+            namespace: Some(namespace),
+            pid: Some(pid),
+            json,
+            ..
+        } => reserve(open(&namespace)?, pid, json)?,
+        Action::Reserve {
             pid,
+            annotation,
             json,
             ..
         } => {
-            let namespace = match namespace {
-                Some(namespace) => open(&namespace)?,
-                None => container()?,
+            let state = State::read()?;
+            let pid = match annotation {
+                Some(name) => state.annotation(&name)?,
+                None => pid,
             };
-            let found = namespace.reserve(pid)?;
-            let last_pid = namespace.last_pids()?.as_ref()[0];
-            if json {
-                say(format!(
-                    "{}\n",
-                    json!({ "last_pid": last_pid, "was": found })
-                ))?;
-            } else if found >= pid {
-                say(format!("last pid {last_pid} already\n"))?;
-            } else {
-                say(format!("last pid {last_pid} (was {found})\n"))?;
+            if let Some(pid) = pid {
+                reserve(state.namespace()?, pid, json)?;
             }
         }
         Action::Run {
@@ -237,68 +259,45 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
             pids,
             tries,
             command,
-        } => {
-            let mut gated = GatedCommand::new(&command[0]);
-            gated.command().args(&command[1..]);
-            let status = gated
-                .spawn(&open(&target.namespace)?, pids.as_ref(), tries)?
-                .wait()?;
-            let code = status.code().or(status.signal().map(|signal| 128 + signal));
-            return Ok(ExitCode::from(
-                code.and_then(|code| code.try_into().ok()).unwrap_or(125),
-            ));
-        }
+        } => return run::run(&open(&target.namespace)?, &pids, tries, &command),
         Action::Generate { directory } => {
             fs::create_dir_all(&directory)?;
-            for &shell in Shell::value_variants() {
-                clap_complete::generate_to(shell, &mut Cli::command(), "ns-last-pid", &directory)?;
+            for shell in [Shell::Zsh, Shell::Fish] {
+                clap_complete::generate_to(shell, &mut Cli::command(), NAME, &directory)?;
             }
+            let mut bash = Vec::new();
+            clap_complete::generate(Shell::Bash, &mut Cli::command(), NAME, &mut bash);
+            // clap_complete 4.6.11 takes the hyphens of the name for subcommands in half of the places,
+            // and bash would complete no subcommand's options.
+            let bash = String::from_utf8(bash)?;
+            let bash = bash.replace("ns__subcmd__last__subcmd__pid", "ns__last__pid");
+            fs::write(directory.join("ns-last-pid.bash"), bash)?;
             clap_mangen::generate_to(Cli::command(), &directory)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct NoContainer(String);
-
-/// The pid namespace of the container whose state is on standard input.
-fn container() -> Result<PidNamespace, Failure> {
-    let stdin = io::stdin().lock();
-    if stdin.is_terminal() {
-        let cause = "standard input is a terminal, and has no state of a container";
-        return Err(NoContainer(cause.into()).into());
-    }
-    let state: Value = serde_json::from_reader(stdin)
-        .map_err(|error| NoContainer(format!("no JSON on standard input: {error}")))?;
-    let pid = state["pid"].as_u64().and_then(|pid| pid.try_into().ok());
-    let pid = pid.filter(|&pid: &u32| pid != 0).ok_or_else(|| {
-        let pid = &state["pid"];
-        NoContainer(format!(
-            "the container's state has no process: its pid is {pid}"
-        ))
-    })?;
-    let namespace = PidNamespace::of_process(pid)?;
-    if inode(&namespace)? == own_inode()? {
-        return Err(NoContainer("the container has no pid namespace of its own".into()).into());
-    }
-    Ok(namespace)
+fn reserve(namespace: PidNamespace, pid: u32, json: bool) -> Result<(), Failure> {
+    let reserved = namespace.reserve(pid);
+    let found = reserved.map_err(|error| refused::explain(&namespace, &[pid], error))?;
+    let last_pid = namespace.last_pids()?.as_ref()[0];
+    say(if json {
+        format!("{}\n", json!({ "last_pid": last_pid, "was": found }))
+    } else if found >= pid {
+        format!("last pid {last_pid} already\n")
+    } else {
+        format!("last pid {last_pid} (was {found})\n")
+    })
 }
 
 fn show(namespace: PidNamespace, json: bool) -> Result<(), Failure> {
     let last_pids = namespace.last_pids()?;
-    let own = own_inode()?;
-    let pid_max: u32 = fs::read_to_string("/proc/sys/kernel/pid_max")?
-        .trim()
-        .parse()?;
-
     let mut levels = Vec::new();
     let mut namespace = Some(namespace);
     for &last_pid in last_pids.as_ref() {
         let level = namespace.ok_or("a pid namespace has no parent")?;
-        let inode = inode(&level)?;
-        levels.push((last_pid, inode, (inode == own).then_some(pid_max)));
+        levels.push((last_pid, fstat(&level)?.st_ino, level.pid_max().ok()));
         namespace = level.parent()?;
     }
 
@@ -317,16 +316,6 @@ fn show(namespace: PidNamespace, json: bool) -> Result<(), Failure> {
         table += &format!("{level:5}  {last_pid:>10}  {pid_max:>10}  {inode}\n");
     }
     say(table)
-}
-
-fn inode(namespace: &PidNamespace) -> io::Result<u64> {
-    Ok(File::from(namespace.as_fd().try_clone_to_owned()?)
-        .metadata()?
-        .ino())
-}
-
-fn own_inode() -> io::Result<u64> {
-    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
 }
 
 fn say(text: String) -> Result<(), Failure> {

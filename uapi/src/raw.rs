@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Written by ci/series/bindings from linux/nsfs.h.
 
-pub const NSIO: u32 = 183;
-pub const NS_GET_PARENT: u32 = 46850;
-pub const NS_GET_NSTYPE: u32 = 46851;
-pub const NS_SPECIFIC_REQ_SIZE_VER0: u32 = 16;
-pub const NS_SPECIFIC_IOC: u32 = 3222320910;
-pub const PIDNS_REQ_SET_LAST_PID_VEC: u32 = 1;
-pub const PIDNS_REQ_GET_LAST_PID_VEC: u32 = 2;
-pub const PIDNS_LAST_PID_VEC_MAX: u32 = 512;
-pub type __u32 = ::core::ffi::c_uint;
-pub type __u64 = ::core::ffi::c_ulonglong;
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
-pub struct ns_specific_req {
-    pub req: __u32,
-    pub data_size: __u32,
-    pub data: __u64,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of ns_specific_req"][::core::mem::size_of::<ns_specific_req>() - 16usize];
-    ["Alignment of ns_specific_req"][::core::mem::align_of::<ns_specific_req>() - 8usize];
-    ["Offset of field: ns_specific_req::req"]
-        [::core::mem::offset_of!(ns_specific_req, req) - 0usize];
-    ["Offset of field: ns_specific_req::data_size"]
-        [::core::mem::offset_of!(ns_specific_req, data_size) - 4usize];
-    ["Offset of field: ns_specific_req::data"]
-        [::core::mem::offset_of!(ns_specific_req, data) - 8usize];
+mod header;
+
+pub use header::{
+    NS_SPECIFIC_REQ_SIZE_VER0, NSIO, PIDNS_LAST_PID_VEC_MAX, PIDNS_REQ_GET_LAST_PID_VEC,
+    PIDNS_REQ_SET_LAST_PID_VEC, ns_specific_req,
 };
+use rustix::ioctl::{Opcode, opcode};
+use std::ffi::c_int;
+
+// header.rs has the commands of one architecture. The others encode the direction and the size in
+// another way, and the lowest byte, the number, in the same way.
+const GROUP: u8 = header::NSIO as u8;
+
+pub const NS_SPECIFIC_IOC: u32 =
+    opcode::read_write::<ns_specific_req>(GROUP, header::NS_SPECIFIC_IOC as u8);
+pub(crate) const NS_GET_PARENT: Opcode = opcode::none(GROUP, header::NS_GET_PARENT as u8);
+pub(crate) const NS_GET_NSTYPE: Opcode = opcode::none(GROUP, header::NS_GET_NSTYPE as u8);
+pub(crate) const NS_GET_PID_FROM_PIDNS: Opcode =
+    opcode::read::<c_int>(GROUP, header::NS_GET_PID_FROM_PIDNS as u8);
+pub(crate) const NS_GET_PID_IN_PIDNS: Opcode =
+    opcode::read::<c_int>(GROUP, header::NS_GET_PID_IN_PIDNS as u8);
+
+/// The same commands as the header's, where that was written.
+#[cfg(target_arch = "x86_64")]
+const _: () = assert!(
+    NS_SPECIFIC_IOC == header::NS_SPECIFIC_IOC
+        && NS_GET_PARENT == header::NS_GET_PARENT
+        && NS_GET_NSTYPE == header::NS_GET_NSTYPE
+        && NS_GET_PID_FROM_PIDNS == header::NS_GET_PID_FROM_PIDNS
+        && NS_GET_PID_IN_PIDNS == header::NS_GET_PID_IN_PIDNS
+);
+const _: () = assert!(size_of::<ns_specific_req>() == NS_SPECIFIC_REQ_SIZE_VER0 as usize);

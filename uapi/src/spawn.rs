@@ -1,52 +1,80 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{Error, LastPids, PidNamespace, error::cannot};
-use command_fds::{CommandFdExt, FdMapping};
+#![allow(unsafe_code, reason = "pre_exec()")]
+
+use crate::{
+    Error, LEVELS_MAX, LastPids, PidNamespace, Reason, error::cannot, namespace::in_thread, sys,
+};
 use rustix::{
-    io::Errno,
+    io::{Errno, read, write},
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, pidfd_open},
-    thread::{LinkNameSpaceType, move_into_link_name_space},
+    process::getpid,
 };
 use std::{
-    env,
-    ffi::{OsStr, OsString},
-    fs::{self, File},
-    io::{self, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    panic,
-    path::Path,
+    ffi::OsStr,
+    io,
+    ops::Range,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command},
-    thread,
+    sync::{Arc, Mutex, PoisonError},
 };
-use which::which_in;
-
-/// The shell waits for a line before it becomes the command. If the caller dies, the shell reads
-/// EOF and ends.
-const GATE: &str = r#"read -r _ <&9 && exec "$@" 9<&-"#;
-const GATE_FD: i32 = 9;
 
 /// A command that can be spawned with chosen pids, and does not run unless it has them.
 ///
-/// The task begins as a `/bin/sh`, which waits on file descriptor 9 and then becomes the command.
-/// This has two side effects. The shell adds `PWD` (some shells also `SHLVL`) to the environment,
-/// and drops variables whose names it does not accept. File descriptor 9 is closed.
+/// The child compares its pids on each level with the wanted ones before it becomes the command. It
+/// asks the kernel for them, and not `/proc`.
 #[derive(Debug)]
 pub struct GatedCommand {
-    program: OsString,
     command: Command,
+    gate: Arc<Mutex<Option<Arc<Gate>>>>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    wanted: Vec<u32>,
+    /// The namespace of each wanted pid.
+    levels: Vec<PidNamespace>,
+    /// A pipe for the pids that the child has.
+    report: OwnedFd,
+}
+
+type Report = [[u8; 4]; LEVELS_MAX];
+
+impl Gate {
+    /// Opens if the child has the wanted pids. It runs in the child after fork(), and makes only
+    /// system calls.
+    fn pass(&self) -> io::Result<()> {
+        let own = getpid().as_raw_pid() as u32;
+        let mut report: Report = [[0; 4]; LEVELS_MAX];
+        let mut has = true;
+        for (got, (level, &wanted)) in report.iter_mut().zip(self.levels.iter().zip(&self.wanted)) {
+            let pid = sys::pid_in(level, own)?;
+            *got = pid.to_ne_bytes();
+            has &= pid == wanted;
+        }
+        write(&self.report, report.as_flattened())?;
+        match has {
+            true => Ok(()),
+            false => Err(Errno::CANCELED.into()),
+        }
+    }
 }
 
 impl GatedCommand {
     /// Takes the name of a program, looked up as by [`Command::new`].
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let program = program.as_ref();
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", GATE, "sh"]).arg(program);
-        Self {
-            program: program.into(),
-            command,
-        }
+        let mut command = Command::new(program);
+        let gate = Arc::new(Mutex::new(None::<Arc<Gate>>));
+        let in_child = Arc::clone(&gate);
+        let pass = move || match in_child.try_lock().as_deref() {
+            Ok(Some(gate)) => gate.pass(),
+            // Spawned as an ordinary command.
+            _ => Ok(()),
+        };
+        // SAFETY: The closure makes only system calls, and takes a lock that nobody holds: only
+        // spawn() does, which borrows the command exclusively, and not at a fork.
+        unsafe { command.pre_exec(pass) };
+        Self { command, gate }
     }
 
     /// Gives access to the arguments, environment, working directory and standard streams.
@@ -58,10 +86,10 @@ impl GatedCommand {
     /// parent, and so on upward, in the order of a vector of last pids. On further levels the kernel
     /// chooses.
     ///
-    /// The command runs when `NSpid` shows that the task has these pids. If it has others, because
-    /// another task was created at the same moment or because a pid is in use, it is killed and
-    /// created again, in at most `tries` tries (at least one). The caller waits for the child. Other
-    /// children of the caller stay in their namespace.
+    /// The command runs only if the task has these pids. If it has others, because another task was
+    /// created at the same moment or because a pid is in use, the task ends, and is created again, in
+    /// at most `tries` tries (at least one). The caller waits for the child that is returned. Other
+    /// children of the caller stay in their namespace. The command can be spawned again.
     ///
     /// Each try runs in a thread of its own, which calls `setns(fd, CLONE_NEWPID)`, makes
     /// `PIDNS_REQ_SET_LAST_PID_VEC` with each pid less one, and forks.
@@ -70,17 +98,17 @@ impl GatedCommand {
     ///
     /// - [`Error::InvalidPids`]: a pid is 0 or 1. A namespace without an init refuses a vector, so
     ///   that its init cannot be spawned this way.
-    /// - [`Error::Command`]: there is no such program. If only its execution fails, because the
-    ///   interpreter of a script is missing for example, the shell says so on standard error and the
-    ///   child's exit status is 126 or 127.
+    /// - [`Error::NoSuchPid`]: a pid is not below the `pid_max` of its level, as far as
+    ///   [`PidNamespace::pid_max`] can read that. There is no second try then.
+    /// - [`Error::Unverifiable`]: a level is above the caller's own pid namespace, or does not exist.
+    /// - [`Error::Command`]: the program does not exist, or cannot be executed.
+    /// - [`Error::OtherPids`]: no try gave these pids.
     /// - [`Error::System`]: the calling process cannot `setns()` into the namespace. It needs
     ///   `CAP_SYS_ADMIN` for it there and in its own user namespace, and to be in the namespace or
     ///   in an ancestor.
-    /// - [`Error::OtherPids`]: no try gave these pids.
-    /// - [`Error::Unverifiable`]: `/proc` belongs to a namespace below the last level given.
     /// - those of [`PidNamespace::set_last_pids`].
     pub fn spawn(
-        mut self,
+        &mut self,
         namespace: &PidNamespace,
         pids: &[u32],
         tries: u32,
@@ -88,101 +116,101 @@ impl GatedCommand {
         if !pids.iter().all(|pid| (2..=i32::MAX as u32).contains(pid)) {
             return Err(Error::InvalidPids);
         }
-        let before = pids.iter().map(|pid| pid - 1).collect::<Vec<_>>();
+        let before: Vec<u32> = pids.iter().map(|pid| pid - 1).collect();
         let before = before.try_into().map_err(|_| Error::InvalidPids)?;
-        self.look_up()?;
 
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(cannot("create a pipe"))?;
-        let gate = FdMapping {
-            parent_fd: read,
-            child_fd: GATE_FD,
-        };
-        self.command
-            .fd_mappings(vec![gate])
-            .expect("there is only one");
+        let mut levels = vec![PidNamespace::from_fd(namespace)?];
+        levels.extend(namespace.parents()?);
+        if pids.len() > levels.len() {
+            return Err(Error::Unverifiable {
+                wanted: pids.len(),
+                levels: levels.len(),
+            });
+        }
+        levels.truncate(pids.len());
+        let (reports, report) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(cannot("create a pipe"))?;
+        let gate = Arc::new(Gate {
+            wanted: pids.into(),
+            levels,
+            report,
+        });
 
-        let tries = tries.max(1);
+        self.set_gate(Some(Arc::clone(&gate)));
+        let child = self.try_spawn(&gate, &before, tries.max(1), &reports);
+        self.set_gate(None);
+        child
+    }
+
+    fn set_gate(&self, gate: Option<Arc<Gate>>) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+    }
+
+    fn try_spawn(
+        &mut self,
+        gate: &Gate,
+        before: &LastPids,
+        tries: u32,
+        reports: &OwnedFd,
+    ) -> Result<Child, Error> {
+        let count = gate.wanted.len();
         let mut got = Vec::new();
-        for _ in 0..tries {
-            let mut child = self.create(namespace, &before)?;
-            match nspid(&child) {
-                Ok(actual) if actual.starts_with(pids) => {
-                    open_gate(write).map_err(cannot("let the command run"))?;
-                    return Ok(child);
+        let mut level = 0;
+        for tried in 0..tries {
+            let spawned = in_thread(|| {
+                gate.levels[0].enter()?;
+                gate.levels[0].set_last_pids(before)?;
+                Ok(self.command.spawn())
+            });
+            let spawned = match spawned {
+                Err(refused @ Error::OutOfRange { .. }) => {
+                    return Err(gate.no_such_pid(0..count).unwrap_or(refused));
                 }
-                result => {
-                    child
-                        .kill()
-                        .and_then(|()| child.wait())
-                        .map_err(cannot("kill the task"))?;
-                    got = result.map_err(cannot("read the NSpid of the task"))?;
-                }
+                spawned => spawned?,
+            };
+            let mut report: Report = [[0; 4]; LEVELS_MAX];
+            // An error leaves the zeros, and is that of a pipe without a report.
+            let _ = read(reports, report.as_flattened_mut());
+            got = report[..count]
+                .iter()
+                .map(|&pid| u32::from_ne_bytes(pid))
+                .collect();
+            let source = match spawned {
+                Ok(child) => return Ok(child),
+                Err(source) => source,
+            };
+            let Some(differs) = (0..count).find(|&level| got[level] != gate.wanted[level]) else {
+                let program = self.command.get_program().into();
+                return Err(Error::Command { program, source });
+            };
+            if got[0] == 0 {
+                return Err(cannot("create a task")(source));
             }
-            if got.len() < pids.len() {
-                return Err(Error::Unverifiable {
-                    wanted: pids.len(),
-                    shown: got.len(),
-                });
+            level = differs;
+            if let (0, Some(error)) = (tried, gate.no_such_pid(level..level + 1)) {
+                return Err(error);
             }
         }
-        got.truncate(pids.len());
         Err(Error::OtherPids {
-            wanted: pids.into(),
+            wanted: gate.wanted.clone(),
             got,
             tries,
-        })
-    }
-
-    /// One try. Its thread ends with it, so that it does not hold a pid that the next try needs.
-    fn create(&mut self, namespace: &PidNamespace, before: &LastPids) -> Result<Child, Error> {
-        let create = || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::ProcessID))
-                .map_err(cannot("enter the pid namespace"))?;
-            namespace.set_last_pids(before)?;
-            self.command.spawn().map_err(cannot("create a task"))
-        };
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().spawn_scoped(scope, create);
-            let thread = thread.map_err(cannot("create a thread"))?;
-            thread
-                .join()
-                .unwrap_or_else(|panic| panic::resume_unwind(panic))
-        })
-    }
-
-    fn look_up(&self) -> Result<(), Error> {
-        let path = self.command.get_envs().find(|(name, _)| *name == "PATH");
-        let path = path.map_or_else(|| env::var_os("PATH"), |(_, path)| path.map(Into::into));
-        let dir = self.command.get_current_dir().unwrap_or(Path::new("."));
-        if which_in(&self.program, path, dir).is_ok() {
-            return Ok(());
-        }
-        let named = self.program.as_encoded_bytes().contains(&b'/');
-        let source = match named && dir.join(&self.program).exists() {
-            true => Errno::ACCESS.into(),
-            false => Errno::NOENT.into(),
-        };
-        Err(Error::Command {
-            program: self.program.clone(),
-            source,
+            level,
+            reason: Reason::find(&gate.levels[level], gate.wanted[level]),
         })
     }
 }
 
-/// The pids of a child that was not waited for, the innermost level first.
-fn nspid(child: &Child) -> io::Result<Vec<u32>> {
-    // /proc may belong to another namespace, where another task has this pid: ask by a pidfd.
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pids = info.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let pids = pids
-        .ok_or(io::ErrorKind::InvalidData)?
-        .split_whitespace()
-        .rev();
-    pids.map(|pid| pid.parse().map_err(io::Error::other))
-        .collect()
-}
-
-fn open_gate(write: OwnedFd) -> io::Result<()> {
-    File::from(write).write_all(b"\n")
+impl Gate {
+    fn no_such_pid(&self, mut levels: Range<usize>) -> Option<Error> {
+        levels.find_map(|level| {
+            let pid = self.wanted[level];
+            let pid_max = self.levels[level].pid_max().ok()?;
+            (pid >= pid_max).then_some(Error::NoSuchPid {
+                level,
+                pid,
+                pid_max,
+            })
+        })
+    }
 }

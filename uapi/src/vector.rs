@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use crate::raw;
-use std::{
-    fmt,
-    str::{self, FromStr},
-};
+use std::{fmt, str::FromStr};
 use thiserror::Error;
 
 /// How many levels of pid namespaces can exist, the initial one included.
@@ -106,34 +103,16 @@ impl FromStr for LastPids {
     }
 }
 
-/// Room for the text of any vector.
-pub(crate) type Text = [u8; raw::PIDNS_LAST_PID_VEC_MAX as usize];
-
-impl LastPids {
-    /// Writes the kernel's text into `room`, and returns the part that was written.
-    pub(crate) fn write_to<'a>(&self, room: &'a mut Text) -> &'a mut [u8] {
-        let mut digits = itoa::Buffer::new();
-        let mut length = 0;
-        for (level, &number) in self.0.iter().enumerate() {
-            if level > 0 {
-                room[length] = b':';
-                length += 1;
-            }
-            let digits = digits.format(number).as_bytes();
-            room[length..][..digits.len()].copy_from_slice(digits);
-            length += digits.len();
-        }
-        &mut room[..length]
-    }
-}
-
 /// Writes the kernel's text.
 impl fmt::Display for LastPids {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut room: Text = [0; raw::PIDNS_LAST_PID_VEC_MAX as usize];
-        let text = str::from_utf8(self.write_to(&mut room)).map_err(|_| fmt::Error)?;
-        f.pad(text)
+        f.pad(&joined(&self.0))
     }
+}
+
+pub(crate) fn joined(numbers: &[u32]) -> String {
+    let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(":")
 }
 
 /// The numbers, the innermost level first.

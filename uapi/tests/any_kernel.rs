@@ -2,8 +2,12 @@
 
 //! Tests on any kernel, with or without the ioctl.
 
-use ns_last_pid::{Error, GatedCommand, PidNamespace};
-use std::{fs::File, process};
+use ns_last_pid::{Error, GatedCommand, PidNamespace, Request, is_supported};
+use std::{
+    fs::{self, File},
+    os::fd::{AsRawFd, OwnedFd},
+    process,
+};
 
 fn own() -> PidNamespace {
     PidNamespace::of_process(process::id()).unwrap()
@@ -40,8 +44,35 @@ fn a_process_that_is_gone_is_told() {
 }
 
 #[test]
+fn a_file_descriptor_goes_in_and_out() {
+    let file = File::open("/proc/self/ns/pid").unwrap();
+    let fd = file.as_raw_fd();
+    let namespace = PidNamespace::try_from(OwnedFd::from(file)).unwrap();
+    assert!(namespace.is_own().unwrap());
+    assert_eq!(OwnedFd::from(namespace).as_raw_fd(), fd);
+    let other = OwnedFd::from(File::open("/proc/self/ns/uts").unwrap());
+    let error = PidNamespace::try_from(other).unwrap_err();
+    assert!(matches!(error, Error::NotAPidNamespace { source: None }));
+}
+
+#[test]
+fn the_own_namespace_has_the_pid_max_of_proc() {
+    let pid_max = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
+    let own = PidNamespace::own().unwrap();
+    assert_eq!(own.pid_max().unwrap().to_string(), pid_max.trim());
+}
+
+/// A plain spawn() of the command inside does not ask for pids.
+#[test]
+fn the_command_is_an_ordinary_one() {
+    let mut gated = GatedCommand::new("echo");
+    let output = gated.command().arg("it ran").output().unwrap();
+    assert_eq!(output.stdout, b"it ran\n");
+}
+
+#[test]
 fn a_kernel_without_it_is_told() {
-    if ns_last_pid::is_supported().unwrap() {
+    if is_supported(Request::Set).unwrap() {
         println!("skipped: this kernel has NS_SPECIFIC_IOC");
         return;
     }
@@ -51,8 +82,13 @@ fn a_kernel_without_it_is_told() {
         own().set_last_pids(&vector).unwrap_err(),
         own().reserve(5).unwrap_err(),
     ];
-    for error in errors {
-        assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    let requests = [Request::Get, Request::Set, Request::Get];
+    for (error, wanted) in errors.into_iter().zip(requests) {
+        assert!(
+            matches!(error, Error::Unsupported { request, .. } if request == wanted),
+            "{error:?}"
+        );
+        assert!(!is_supported(wanted).unwrap());
     }
     if rustix::process::geteuid().is_root() {
         let error = GatedCommand::new("true")

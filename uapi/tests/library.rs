@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Nested, nspid, supported};
-use ns_last_pid::{Error, GatedCommand, LEVELS_MAX, LastPids, PidNamespace};
+use ns_last_pid::{
+    Error, GatedCommand, LEVELS_MAX, LastPids, PidNamespace, Reason, Request, is_supported,
+};
 use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -15,8 +17,14 @@ use std::{
     error::Error as _,
     fs::{self, File},
     io::{self, Read},
-    os::{fd::AsFd, unix::fs::MetadataExt},
-    process::{Command, Stdio},
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            process::CommandExt,
+        },
+    },
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -156,12 +164,20 @@ fn a_command_does_not_run_with_other_pids() {
     let mut second = GatedCommand::new("echo");
     second.command().arg("it ran").stdout(write);
     match second.spawn(&namespace, &[100], 3) {
-        Err(Error::OtherPids { wanted, got, tries }) => {
-            assert_eq!((wanted, tries), (vec![100], 3));
+        Err(Error::OtherPids {
+            wanted,
+            got,
+            tries,
+            level,
+            reason,
+        }) => {
+            assert_eq!((wanted, tries, level), (vec![100], 3, 0));
+            assert_eq!(reason, Reason::Task(first.id()));
             assert_ne!(got, [100]);
         }
         other => panic!("{other:?}"),
     }
+    drop(second);
     let mut said = String::new();
     read.read_to_string(&mut said).unwrap();
     assert_eq!(said, "");
@@ -171,23 +187,165 @@ fn a_command_does_not_run_with_other_pids() {
     assert_eq!(pids_of_cat(&namespace, &[100], TRIES).unwrap()[0], 100);
 }
 
+/// A number that lives on as a session or as a process group is in no pid of /proc.
+#[test]
+fn the_number_of_a_session_or_a_group_is_told() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let namespace = nested.namespace();
+    let script = "sleep 1000 <&- >&- 2>&- & echo $!";
+    let mut session = GatedCommand::new("setsid");
+    session.command().args(["sh", "-c", script]);
+    let mut group = GatedCommand::new("sh");
+    group.command().args(["-c", script]).process_group(0);
+    for (mut leader, pid, of_session) in [(session, 120, true), (group, 140, false)] {
+        // On the middle level, the number is another one.
+        leader.command().stdout(Stdio::piped());
+        let leader = leader.spawn(&namespace, &[pid, pid + 100], TRIES).unwrap();
+        let output = leader.wait_with_output().unwrap();
+        let member: u32 = String::from_utf8(output.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        for (level, wanted) in [(0, vec![pid]), (1, vec![7, pid + 100])] {
+            match GatedCommand::new("true").spawn(&namespace, &wanted, 3) {
+                Err(Error::OtherPids {
+                    reason,
+                    level: found,
+                    ..
+                }) => {
+                    assert_eq!(found, level);
+                    let (Reason::Session(process) | Reason::Group(process)) = reason else {
+                        panic!("{reason:?}");
+                    };
+                    assert_eq!(matches!(reason, Reason::Session(_)), of_session);
+                    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+                    assert_eq!(nspid(&status)[0], member);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pid_that_cannot_be_is_told_at_once() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(2);
+    let namespace = nested.namespace();
+    let middle = namespace.parent().unwrap().unwrap();
+    let before = nested.last_pids(2);
+    for level in [&namespace, &middle] {
+        assert_eq!(level.pid_max().unwrap(), 4 << 20);
+    }
+    assert_eq!(nested.last_pids(2), before);
+
+    let mut lower = GatedCommand::new("sh");
+    lower
+        .command()
+        .args(["-c", "echo 400 >/proc/sys/kernel/pid_max"]);
+    let mut lower = lower.spawn(&namespace, &[7], TRIES).unwrap();
+    assert!(lower.wait().unwrap().success());
+    assert_eq!(namespace.pid_max().unwrap(), 400);
+    assert_eq!(middle.pid_max().unwrap(), 4 << 20);
+
+    // The kernel refuses 401 as the last pid, and not 399 and 400.
+    for (wanted, level, pid_max) in [
+        (&[400, 50][..], 0, 400),
+        (&[401], 0, 400),
+        (&[402, 50], 0, 400),
+        (&[300, 4 << 20], 1, 4 << 20),
+        (&[300, (4 << 20) + 2], 1, 4 << 20),
+    ] {
+        let error = GatedCommand::new("true")
+            .spawn(&namespace, wanted, u32::MAX)
+            .unwrap_err();
+        let pid = wanted[level];
+        let message =
+            format!("level {level}: there is no pid {pid}, because pid_max is {pid_max} there");
+        assert_eq!(error.to_string(), message);
+    }
+    assert_eq!(pids_of_cat(&namespace, &[399], TRIES).unwrap()[0], 399);
+}
+
+/// Arguments, environment and file descriptors, by a program that shows them as they are.
+#[test]
+fn a_command_arrives_untouched() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let namespace = nested.namespace();
+    let show = |gated: &mut GatedCommand, pid| {
+        let command = gated.command().stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let child: Child = gated.spawn(&namespace, &[pid], TRIES).unwrap();
+        child.wait_with_output().unwrap().stdout
+    };
+    // A name that no shell would pass on. PATH is for the lookup.
+    let mut gated = GatedCommand::new("cat");
+    gated
+        .command()
+        .args(["/proc/self/environ", "/proc/self/cmdline"])
+        .env_clear()
+        .env("a-b.c", "1 \n2")
+        .env("PATH", "/usr/bin:/bin");
+    let wanted = "PATH=/usr/bin:/bin\0a-b.c=1 \n2\0cat\0/proc/self/environ\0/proc/self/cmdline\0";
+    for pid in [100, 200] {
+        assert_eq!(String::from_utf8(show(&mut gated, pid)).unwrap(), wanted);
+    }
+
+    let mut ls = GatedCommand::new("ls");
+    ls.command().arg("/proc/self/fd").stdin(Stdio::null());
+    let alone = ls.command().output().unwrap().stdout;
+    assert_eq!(show(&mut ls, 300), alone);
+}
+
+/// A level above the caller's own cannot be asked.
+#[test]
+fn a_level_too_many_is_told() {
+    if !supported() {
+        return;
+    }
+    let nested = Nested::new(1);
+    let before = nested.last_pids(1);
+    let error = GatedCommand::new("true")
+        .spawn(&nested.namespace(), &[100, free_pid(0), 100], TRIES)
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "3 pids, and only 2 levels up to the caller's own pid namespace"
+    );
+    assert_eq!(nested.last_pids(1), before);
+}
+
 #[test]
 fn a_command_that_cannot_be_executed_is_told() {
     if !supported() {
         return;
     }
     let nested = Nested::new(1);
-    let before = nested.last_pids(1);
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     for (program, kind) in [
         ("no-such-command", io::ErrorKind::NotFound),
         ("/no/such/command", io::ErrorKind::NotFound),
         ("/etc/passwd", io::ErrorKind::PermissionDenied),
+        (script.to_str().unwrap(), io::ErrorKind::NotFound),
     ] {
         match GatedCommand::new(program).spawn(&nested.namespace(), &[100], TRIES) {
             Err(Error::Command { source, .. }) => assert_eq!(source.kind(), kind),
             other => panic!("{other:?}"),
         }
     }
+    let before = nested.last_pids(1);
     for pids in [
         &[0][..],
         &[1],
@@ -282,7 +440,8 @@ fn without_the_capability_nothing_is_set_or_read() {
     let before = nested.last_pids(2);
     let namespace = nested.namespace();
     let errors = with_capabilities(CapabilitySet::empty(), move || {
-        assert!(ns_last_pid::is_supported().unwrap());
+        assert!(is_supported(Request::Set).unwrap());
+        assert!(is_supported(Request::Get).unwrap());
         [
             namespace.set_last_pids(&vector("5:6:7")).unwrap_err(),
             namespace.last_pids().unwrap_err(),

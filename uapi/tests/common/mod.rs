@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-use ns_last_pid::PidNamespace;
+use ns_last_pid::{PidNamespace, Request, is_supported};
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -13,7 +13,7 @@ use std::{
 
 /// Whether a test that needs the ioctl can run. With `NS_LAST_PID_REQUIRED` set, it has to.
 pub fn supported() -> bool {
-    let lacking = if !ns_last_pid::is_supported().unwrap() {
+    let lacking = if !is_supported(Request::Set).unwrap() || !is_supported(Request::Get).unwrap() {
         "this kernel has no NS_SPECIFIC_IOC for pid namespaces"
     } else if !rustix::process::geteuid().is_root() {
         "it needs root"
