@@ -8,6 +8,7 @@ help:
 	@echo 'make check      the checks that need no kernel build (two minutes after the set-up)'
 	@echo 'make shell      an interactive shell in the virtual machine'
 	@echo 'make demo-criu  what fails or goes wrong in restores today, and passes with the series, with counts'
+	@echo 'make install    the command ns-last-pid, static, its man pages, completions and hook (PREFIX=/usr/local, DESTDIR)'
 	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (builds four kernels, then an hour)'
 	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
 	@echo 'make export     write patches/ and the copies of its files from build/tree'
@@ -29,6 +30,8 @@ shell:
 	@ci/vm
 demo-criu:
 	@criu/demo
+install:
+	@ci/install
 bench:
 	@bench/run
 tree:
@@ -38,4 +41,4 @@ export:
 submission:
 	@ci/series/submission $(ARGS)
 
-.PHONY: help vm test test-full check shell demo-criu bench tree export submission
+.PHONY: help vm test test-full check shell demo-criu install bench tree export submission
