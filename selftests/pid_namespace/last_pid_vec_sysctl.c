@@ -151,7 +151,7 @@ TEST_F_TIMEOUT(nested, write_beside_forks_is_not_lost, TIMEOUT)
  * says so.
  */
 
-#define CROWD		100
+#define CROWD		300
 #define DEATHS		20
 #define WRITTEN		1
 
