@@ -15,7 +15,7 @@ use serde_json::json;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::chown, process::ExitStatusExt},
     process, thread,
     time::Duration,
 };
@@ -576,4 +576,39 @@ fn the_caller_reaches_as_far_as_the_help_says() {
         .assert()
         .success()
         .stdout(is_match("^.*\n    0 +[0-9]+ +[0-9]+  [0-9]+\n$").unwrap());
+}
+
+/// Nobody here is root: the user who created the sandbox has all capabilities over it.
+#[test]
+fn an_ordinary_user_seeds_a_sandbox_from_outside() {
+    if !supported() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(cargo_bin!("ns-last-pid"), dir.path().join("ns-last-pid")).unwrap();
+    chown(dir.path(), Some(1000), Some(1000)).unwrap();
+    let by_unshare = r#"
+        unshare --user --map-root-user --pid --fork --kill-child --mount-proc \
+            sh -c 'echo >info; read _ <go; sh -c "echo \$\$"' &
+        read _ <info
+        ./ns-last-pid set $(pgrep --parent $!) 70000"#;
+    // It waits before its command starts.
+    let by_bubblewrap = r#"
+        bwrap --unshare-user --unshare-pid --die-with-parent --dev-bind / / --proc /proc \
+            --info-fd 3 --block-fd 4 sh -c 'echo $$' 3>info 4<>go &
+        ./ns-last-pid set $(sed -n 's/.*"child-pid": *\([0-9]*\).*/\1/p' info) 70000"#;
+    for sandbox in [by_unshare, by_bubblewrap] {
+        let script = format!(
+            "set -e; trap 'kill $! 2>&- || :' EXIT; rm -f info go; mkfifo info go\n{sandbox}\n\
+             echo >go; wait"
+        );
+        Command::new("setpriv")
+            .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+            .args(["--inh-caps=-all", "bash", "-c", &script])
+            .current_dir(dir.path())
+            .assert()
+            .success()
+            .stdout("70001\n")
+            .stderr("");
+    }
 }
