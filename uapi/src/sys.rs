@@ -82,7 +82,12 @@ pub(crate) fn ns_specific(ns: impl AsFd, req: u32, data: &mut [u8]) -> io::Resul
     };
     // SAFETY: The kernel reads `arg` and may write it, and no request reads or writes more than the `data_size`
     // bytes at `data`, which are borrowed mutably here.
-    unsafe { ioctl(ns, Updater::<{ raw::NS_SPECIFIC_IOC }, _>::new(&mut arg)) }
+    unsafe {
+        ioctl(
+            ns,
+            Updater::<{ raw::NS_SPECIFIC_IOC as Opcode }, _>::new(&mut arg),
+        )
+    }
 }
 
 /// From `linux/sched.h`, of Linux 5.5. The libc crate does not have it on each architecture.
