@@ -68,8 +68,9 @@ impl GatedCommand {
         let in_child = Arc::clone(&gate);
         let pass = move || match in_child.try_lock().as_deref() {
             Ok(Some(gate)) => gate.pass(),
-            // Spawned as an ordinary command.
-            _ => Ok(()),
+            // The caller spawned the command inside, and wants no pids.
+            Ok(None) => Ok(()),
+            Err(_) => Err(Errno::DEADLK.into()),
         };
         // SAFETY: The closure makes only system calls, and takes a lock that nobody holds: only
         // spawn() does, which borrows the command exclusively, and not at a fork.
@@ -92,7 +93,8 @@ impl GatedCommand {
     /// children of the caller stay in their namespace. The command can be spawned again.
     ///
     /// Each try runs in a thread of its own, which calls `setns(fd, CLONE_NEWPID)`, makes
-    /// `PIDNS_REQ_SET_LAST_PID_VEC` with each pid less one, and forks.
+    /// `PIDNS_REQ_SET_LAST_PID_VEC` with each pid less one, forks, and ends. The kernel sends a
+    /// parent-death signal that was asked for in [`pre_exec`](CommandExt::pre_exec) at that end.
     ///
     /// # Errors
     ///
@@ -169,7 +171,7 @@ impl GatedCommand {
                 spawned => spawned?,
             };
             let mut report: Report = [[0; 4]; LEVELS_MAX];
-            // An error leaves the zeros, and is that of a pipe without a report.
+            // Without a report, the pipe has nothing to read, and the zeros stay.
             let _ = read(reports, report.as_flattened_mut());
             got = report[..count]
                 .iter()
@@ -179,14 +181,16 @@ impl GatedCommand {
                 Ok(child) => return Ok(child),
                 Err(source) => source,
             };
-            let Some(differs) = (0..count).find(|&level| got[level] != gate.wanted[level]) else {
-                let program = self.command.get_program().into();
-                return Err(Error::Command { program, source });
-            };
             if got[0] == 0 {
                 return Err(cannot("create a task")(source));
             }
-            level = differs;
+            level = match (0..count).find(|&level| got[level] != gate.wanted[level]) {
+                Some(level) => level,
+                None => {
+                    let program = self.command.get_program().into();
+                    return Err(Error::Command { program, source });
+                }
+            };
             if let (0, Some(error)) = (tried, gate.no_such_pid(level..level + 1)) {
                 return Err(error);
             }

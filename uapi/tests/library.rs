@@ -114,10 +114,20 @@ fn a_command_has_the_pids() {
     }
     let nested = Nested::new(3);
     let namespace = nested.namespace();
-    for step in [0, 1, 2] {
+    let mut done = 0;
+    for step in 0..10 {
         let pids = [100 + step, 1000, 400 - step, free_pid(1000 * step)];
-        assert_eq!(pids_of_cat(&namespace, &pids, TRIES).unwrap(), pids);
+        match pids_of_cat(&namespace, &pids, TRIES) {
+            Ok(got) => {
+                assert_eq!(got, pids);
+                done += 1;
+            }
+            // The own level has other tests, too, and one of them can have the pid and keep it.
+            Err(Error::OtherPids { level: 3, .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
     }
+    assert!(done >= 3, "{done}");
     // Fewer levels than there are.
     let pids = pids_of_cat(&namespace, &[7], TRIES).unwrap();
     assert_eq!((pids[0], pids.len()), (7, 4));
