@@ -265,7 +265,7 @@ impl Model {
         }
     }
 
-    /// Row 9 of SET, for one level.
+    /// Row 8 of SET, for one level.
     fn set_refused(&self, at: usize, first: bool, caller: Caller) -> Option<Case> {
         let (restore, admin) = self.capabilities(self.namespaces[at].user, caller);
         match self.reach(at, caller) {
@@ -278,7 +278,7 @@ impl Model {
         }
     }
 
-    /// Row 9 of GET, for one level.
+    /// Row 8 of GET, for one level.
     fn get_refused(&self, at: usize, caller: Caller) -> Option<Case> {
         let (restore, admin) = self.capabilities(self.namespaces[at].user, caller);
         match self.reach(at, caller) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest without any lock. No two living tasks
-//! may have the same pid in one namespace, and every number must be within its bounds.
+//! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest, and do not wait for each other. No
+//! two living tasks may have the same pid in one namespace, and every number must be within its bounds.
 
 use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
@@ -200,7 +200,7 @@ impl Disturbed {
         Ok(())
     }
 
-    /// Writes the sysctls of the namespace that this task is in.
+    /// Writes the sysctls of the namespace that this task is in. Its init lives, so no write is ESRCH.
     fn write(&self, race: &Race, mut rng: Rng, level: usize) -> Result<()> {
         let moves = level.is_multiple_of(2);
         let lowest_max = if moves {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The init of a namespace dies while others set, read and fork there. Calls succeed until one returns ESRCH, and all
-//! later ones return ESRCH. A SET of dead and living levels does not change the living ones.
+//! The init of a namespace dies while others set, read, fork and write to ns_last_pid there. Calls succeed until one
+//! returns ESRCH, and all later ones return ESRCH. A SET of dead and living levels does not change the living ones.
 
 use super::shared::{Count, Race};
 use anyhow::{Result, ensure};
@@ -9,6 +9,7 @@ use bytemuck::Zeroable;
 use fastrand::Rng;
 use nix::{errno::Errno, sys::wait::waitpid};
 use std::{
+    fs, io,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread::yield_now,
 };
@@ -25,10 +26,14 @@ const DEPTH: usize = 3;
 struct Deaths {
     /// Tells the callers to end.
     over: AtomicBool,
+    /// The init is about to be killed.
+    dying: AtomicBool,
     /// The init was seen to be dead.
     dead: AtomicBool,
     /// A fork has succeeded.
     forked: AtomicBool,
+    /// A write to ns_last_pid has succeeded.
+    written: AtomicBool,
 }
 
 pub fn start(race: &mut Race) -> Result<()> {
@@ -43,9 +48,15 @@ pub fn start(race: &mut Race) -> Result<()> {
 
 fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
     let nest = Nest::new(DEPTH)?;
-    deaths.dead.store(false, SeqCst);
-    deaths.over.store(false, SeqCst);
-    deaths.forked.store(false, SeqCst);
+    for flag in [
+        &deaths.over,
+        &deaths.dying,
+        &deaths.dead,
+        &deaths.forked,
+        &deaths.written,
+    ] {
+        flag.store(false, SeqCst);
+    }
     let victim = rng.usize(1..=DEPTH);
     let last_pids = (1..=DEPTH).map(|_| rng.i32(100..1000)).collect::<Vec<_>>();
 
@@ -57,11 +68,16 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
     tasks.push(task::create(|| {
         race.run("dying fork", || fork(race, deaths, &nest))
     })?);
+    tasks.push(task::create(|| {
+        race.run("dying write", || write(race, deaths, &nest))
+    })?);
 
-    while !deaths.forked.load(SeqCst) && race.running() {
+    let begun = || deaths.forked.load(SeqCst) && deaths.written.load(SeqCst);
+    while !begun() && race.running() {
         yield_now();
     }
     task::sleep(rng);
+    deaths.dying.store(true, SeqCst);
     nest.end(victim)?;
     deaths.dead.store(true, SeqCst);
     race.count(Count::Killed);
@@ -163,4 +179,37 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has a task of the lowest level write to its ns_last_pid. The task dies with its namespace. Few see that their
+/// namespace is dead before the signal comes.
+fn write(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
+    nest.enter(DEPTH)?;
+    let writer = task::create(|| {
+        task::give_way();
+        let mut refused = false;
+        while !deaths.over.load(SeqCst) {
+            match fs::write("/proc/sys/kernel/ns_last_pid", "500") {
+                Ok(()) if !refused => {
+                    race.count(Count::DyingWrite);
+                    deaths.written.store(true, SeqCst);
+                }
+                Err(error) if is_esrch(&error) && deaths.dying.load(SeqCst) => refused = true,
+                result => race.fail(format_args!(
+                    "4 dying: write to ns_last_pid, {}: {result:?}",
+                    if refused {
+                        "refused before"
+                    } else {
+                        "never refused before"
+                    }
+                )),
+            }
+        }
+    })?;
+    waitpid(writer, None)?;
+    Ok(())
+}
+
+fn is_esrch(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ESRCH as i32)
 }

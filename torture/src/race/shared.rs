@@ -47,6 +47,7 @@ counts! {
     DyingSet = "4 … SETs that succeeded",
     DyingGet = "4 … GETs that succeeded",
     DyingFork = "4 … forks that succeeded",
+    DyingWrite = "4 … writes to ns_last_pid that succeeded",
     DeadSet = "4 … SETs refused",
     DeadGet = "4 … GETs refused",
     DeadFork = "4 … forks refused",
