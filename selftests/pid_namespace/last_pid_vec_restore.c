@@ -212,6 +212,45 @@ TEST_F(parent, gets_children_with_the_pids)
 }
 
 /*
+ * Capabilities belong to a thread. Those of the thread that makes the request
+ * count.
+ */
+
+static void *make_call_main(void *unused)
+{
+	return (void *)make_call(0);
+}
+
+static long call_from_thread(void)
+{
+	void *ret;
+	int err;
+
+	err = pthread_create(&thread, NULL, make_call_main, NULL);
+	if (!err)
+		err = pthread_join(thread, &ret);
+	return err ? -err : (long)ret;
+}
+
+TEST_F(nested, capabilities_are_those_of_the_thread)
+{
+	prepare_set(NO_CAPS, self->fd, "4000");
+	EXPECT_EQ(-EPERM, call_from_thread());
+	prepare_get(NO_CAPS, self->fd);
+	EXPECT_EQ(-EPERM, call_from_thread());
+	EXPECT_UNCHANGED(&self->s);
+
+	/* The thread group's leader has none, and the thread takes its own. */
+	ASSERT_EQ(0, keep_caps(NO_CAPS));
+	prepare_set(RESTORE_CAP, self->fd, "4000");
+	EXPECT_EQ(0, call_from_thread());
+	prepare_get(RESTORE_CAP, self->fd);
+	EXPECT_LT(0, call_from_thread());
+	ASSERT_EQ(0, keep_caps(ALL_CAPS));
+	EXPECT_STREQ("4000:2000:3000", last_pids(self->fd, 3));
+}
+
+/*
  * A restorer in a container: seccomp answers clone3() as a kernel that does not
  * have it and refuses setns() and unshare(), /proc/sys is read-only, and
  * CAP_CHECKPOINT_RESTORE is the only capability.

@@ -303,6 +303,17 @@ TEST_F(deepest, every_level)
 	EXPECT_EQ(0, set_vec(self->fd, before));
 }
 
+/* A new pid namespace starts with the largest pid_max that there is. */
+TEST_F(deepest, largest_numbers)
+{
+	long pid_max = ask(&self->s, 0, read_pid_max, 0);
+	char text[TEXT_SIZE];
+
+	make_vec(text, self->s.depth, pid_max, 0);
+	EXPECT_EQ(0, set_vec(self->fd, text));
+	EXPECT_STREQ(text, last_pids(self->fd, self->s.depth));
+}
+
 TEST_F(deepest, failure_changes_no_level)
 {
 	int depth = self->s.depth, i;

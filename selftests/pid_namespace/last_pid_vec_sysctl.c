@@ -66,6 +66,20 @@ TEST_F(nested, bounds)
 	}
 }
 
+static long set_ns_of_children(long fd)
+{
+	return result(setns(fd, CLONE_NEWPID));
+}
+
+/* The writer's active namespace, not that of its children. */
+TEST_F(nested, write_sets_the_active_namespace)
+{
+	ASSERT_EQ(0, ask(&self->s, 1, set_ns_of_children, self->fd));
+	EXPECT_EQ(0, ask(&self->s, 1, write_ns_last_pid, 5000));
+	EXPECT_STREQ("1000:5000:3000", last_pids(self->fd, 3));
+	EXPECT_EQ(5000, ask(&self->s, 1, read_ns_last_pid, 0));
+}
+
 /* An order: writes that store no number, because they begin behind the first. */
 static long write_no_number(long unused)
 {
