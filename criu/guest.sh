@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# For criu/guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
+# and crun, in a directory with the programs of criu/programs. Sourced after ci/lib.sh.
+# shellcheck source=ci/lib/guest.sh
+. "$root/ci/lib/guest.sh"
+# A task that loses its parent is reaped late by the guest's init, and keeps its pid as long. Bash as the init of a pid
+# namespace reaps it at once.
+if [ -z "${PIDNS_CRIU_MOUNTS-}" ]; then
+	PIDNS_CRIU_MOUNTS=1 exec unshare --mount --pid --fork "$0" "$@"
+fi
+from=$1 dir=$2
+
+# Close all that was left open here, such as the console: tasks to be dumped must not hold it. (255 is bash's own.)
+for fd in /proc/self/fd/*; do
+	fd=${fd##*/}
+	[ "$fd" -le 2 ] || [ "$fd" = 255 ] || exec {fd}>&-
+done
+
+# ROOT becomes the root, with a tmpfs over it: CRIU wants a root that is that of its mount namespace.
+[ -x "$from/usr/sbin/criu" ] || die "there is no CRIU in $from, as the guest sees it"
+PATH=$PATH:/usr/sbin:/sbin
+here=$(cd "${0%/*}" && pwd)
+overlay_root "$from"
+mkdir -p dev/pts
+mount -t devpts -o ptmxmode=0666 devpts dev/pts
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+# 9p reads a program anew each time it is run: the libraries and those that run often go into the tmpfs.
+touch usr/bin/{bash,cat,crun,mawk,setsid,tail,timeout} usr/sbin/criu usr/lib/x86_64-linux-gnu/*.so*
+mkdir run/demo run/root host
+cp "$here/container" "$here/seccomp.jq" "$dir"/programs/* run/demo
+cp "$dir"/lib/* usr/lib/x86_64-linux-gnu
+pivot_root . host
+cd /run/demo
+umount -l /host
+mount --bind / /run/root
+PATH=/run/demo:/usr/sbin:/usr/bin
+
+# criu_cause LOG: the first error in it, without the time and the pid.
+criu_cause() { grep -m1 -o 'Error (.*' "$1" || tail -n 1 "$1"; }
+
+# gave_up WHAT LOG: the log is in the guest's memory: its end is shown before it is gone.
+gave_up() {
+	tail -n 15 "$2" | sed 's/^/  | /' >&2
+	die "$1: $(criu_cause "$2")"
+}
+
+# tasks: the trees' tasks in the container with the root file system $inside, or here: pid, pid of the process, pid of the
+# parent, as seen there.
+inside=
+tasks() {
+	mawk '/^Name:/ { name = $2 }
+		/^Tgid:/ { process = $2 }
+		/^Pid:/ { pid = $2 }
+		/^PPid:/ && name == "criu-tree" { print pid, process, $2 }' \
+		"$inside/proc/"[0-9]*/task/*/status 2>/dev/null | sort -n
+}
+
+# wait_for N: until there are N tasks. Fails if that takes long.
+wait_for() {
+	local n
+	for _ in $(seq 300); do
+		n=$(tasks | wc -l)
+		[ "$n" != "$1" ] || return 0
+		sleep 0.1
+	done
+	return 1
+}
+
+# end_trees: end all of them here.
+end_trees() {
+	tasks | mawk '{ print $2 }' | sort -u | xargs -r kill -KILL
+	wait_for 0 || die "trees did not end"
+}
+
+# start_tree PROCESSES THREADS [OPTION…]: start one in new namespaces, see unshare. Sets pid.
+start_tree() {
+	local processes=$1 threads=$2
+	shift 2
+	setsid unshare "$@" criu-tree "$processes" "$threads" </dev/null >/dev/null 2>&1 &
+	pid=$!
+	disown
+}
+
+# map_ids PID: CRIU restores the mapping of a user namespace and does not do without.
+map_ids() {
+	echo "0 0 65536" >"/proc/$1/uid_map"
+	echo "0 0 65536" >"/proc/$1/gid_map"
+}
