@@ -69,7 +69,9 @@ wait_for() {
 
 # end_trees: end all of them here.
 end_trees() {
-	tasks | mawk '{ print $2 }' | sort -u | xargs -r kill -KILL
+	local pids
+	mapfile -t pids < <(tasks | mawk '{ print $2 }' | sort -u)
+	[ ${#pids[@]} = 0 ] || kill -KILL "${pids[@]}"
 	wait_for 0 || die "trees did not end"
 }
 
