@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2034
 # For criu/guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
 # and crun, in a directory with the programs of criu/programs. Sourced after ci/lib.sh.
 # shellcheck source=ci/lib/guest.sh
@@ -31,7 +31,7 @@ mkdir run/demo run/root host
 cp "$here/container" "$here/seccomp.jq" "$dir"/programs/* run/demo
 cp "$dir"/lib/* usr/lib/x86_64-linux-gnu
 pivot_root . host
-cd /run/demo
+cd /run/demo || exit
 umount -l /host
 mount --bind / /run/root
 PATH=/run/demo:/usr/sbin:/usr/bin

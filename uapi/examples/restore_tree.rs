@@ -23,6 +23,7 @@ use std::{
     error::Error,
     fs::{self, File},
     io::{self, BufRead, BufReader, Lines, Read, Write},
+    os::unix::net::UnixStream,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
 };
@@ -114,7 +115,7 @@ fn nspid(status: &str) -> String {
 fn set_tid(nspid: &str) -> Result<String> {
     let pids = nspid.split_terminator(' ').rev().map(str::parse);
     let pids = pids.collect::<std::result::Result<Vec<libc::pid_t>, _>>()?;
-    let (mut from_child, to_parent) = io::pipe()?;
+    let (mut from_child, to_parent) = UnixStream::pair()?;
     // SAFETY: All fields are integers, which may be 0.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.exit_signal = libc::SIGCHLD as u64;
