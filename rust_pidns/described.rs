@@ -29,5 +29,6 @@ pub fn assert_as_described(text: &[u8]) {
     let Some(last_pids) = last_pids else { return };
     let mut formatted = String::new();
     last_pid_vec::format(&last_pids, &mut formatted).unwrap();
+    assert!(formatted.len() < last_pid_vec::FORMATTED_MAX, "{text:?}");
     assert_eq!(described(formatted.as_bytes()), Some(last_pids), "{text:?}");
 }
