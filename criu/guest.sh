@@ -49,11 +49,12 @@ gave_up() {
 # parent, as seen there.
 inside=
 tasks() {
-	mawk '/^Name:/ { name = $2 }
+	# A task may end before its file is read.
+	{ cat "$inside/proc/"[0-9]*/task/*/status 2>/dev/null || true; } | mawk '
+		/^Name:/ { name = $2 }
 		/^Tgid:/ { process = $2 }
 		/^Pid:/ { pid = $2 }
-		/^PPid:/ && name == "criu-tree" { print pid, process, $2 }' \
-		"$inside/proc/"[0-9]*/task/*/status 2>/dev/null | sort -n
+		/^PPid:/ && name == "criu-tree" { print pid, process, $2 }' | sort -n
 }
 
 # wait_for N: until there are N tasks. Fails if that takes long.
