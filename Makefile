@@ -1,44 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The front door. Each target is one script, which says at its top what it does; ci/README.md lists them.
 
-help:
-	@echo 'make vm         fetch, patch, build and boot the kernel, restore a task with chosen pids, run the kselftests'
-	@echo 'make test       make check, then build, boot and test 7.2, and 7.3 with debugging options (what CI runs)'
-	@echo 'make test-full  make test, then fuzzing, races, architectures, each patch by itself, planted bugs (hours; resumes)'
-	@echo 'make check      the checks that need no kernel build (two minutes after the set-up)'
-	@echo 'make shell      an interactive shell in the virtual machine'
-	@echo 'make demo-criu  what fails or goes wrong in restores today, and passes with the series, with counts'
-	@echo 'make install    the command ns-last-pid, static, its man pages, completions and hook (PREFIX=/usr/local, DESTDIR)'
-	@echo 'make bench      what creating tasks with chosen pids costs, beside every other way (builds four kernels, then an hour)'
-	@echo 'make tree       a git worktree of the kernel with the series as commits, in build/tree'
-	@echo 'make export     write patches/ and the copies of its files from build/tree'
-	@echo 'make submission the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)'
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): ## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
 	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
-	@echo 'LINUX_SRC=DIR (or a tarball) takes the pinned kernel from there. With any other kernel tree in DIR,'
-	@echo 'LINUX_SRC=DIR make check tells whether the series applies to it (ci/series/applies DIR COMMIT: to a branch).'
-
-vm:
-	@ci/main
-test:
+	@echo 'LINUX_SRC=DIR (or a tarball) takes the source of the pinned kernel from there.'
+vm: ## fetch, patch, build and boot the kernel, restore tasks with chosen pids, run the kselftests
+	@ci/try
+test: ## make check, then all tests on the pinned kernel: what proves the series
 	@ci/test
-test-full:
+test-debug: ## the newest kernel with all debugging, by another compiler; lint; builds of CRIU (CI runs both)
+	@ci/test-debug
+test-full: ## make test, make test-debug, and what takes hours: fuzzing, architectures, planted bugs (resumes)
 	@ci/test-full
-check:
+check: ## the checks that need no kernel build
 	@ci/check
-shell:
+shell: ## an interactive shell in the virtual machine
 	@ci/vm
-demo-criu:
+demo-criu: ## what fails or goes wrong in restores today, and passes with the series, with counts
 	@criu/demo
-install:
+install: ## the command ns-last-pid, static, its man pages, completions and hook (PREFIX=/usr/local, DESTDIR=)
 	@ci/install
-bench:
+bench: ## what creating tasks with chosen pids costs, beside every other way (several kernels, then an hour)
 	@bench/run
-tree:
+tree: ## a git worktree of the kernel with the series as commits, in build/tree
 	@ci/setup/tools && ci/kernel/fetch && ci/kernel/apply && ci/series/tree
-export:
+export: ## write patches/ and the copies of its files from build/tree
 	@ci/series/export
-submission:
+applies: ## does the series apply to a kernel tree of yours? (LINUX=DIR, COMMIT=HEAD)
+	@ci/series/applies "$(LINUX)" $(COMMIT)
+submission: ## the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)
 	@ci/series/submission $(ARGS)
 
-.PHONY: help vm test test-full check shell demo-criu install bench tree export submission
+.PHONY: help vm test test-debug test-full check shell demo-criu install bench tree export applies submission

@@ -15,15 +15,11 @@ me=${me#"$root"/}
 build=$root/build
 logs=$build/logs
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/$project
-# The pinned kernel, and others that take the same patches.
-kernels=(7.2 7.3)
+# shellcheck source=ci/pins
+. "$root/ci/pins"
 pinned=${kernels[0]}
 newest=${kernels[-1]}
-base_commit=8d3ae59288f1e7d58d76558a6ee96d533bc5019f
-bindgen_version=0.72.1
-vng_version=1.42
-b4_version=0.16.0
-llvm=/usr/lib/llvm-19
+llvm=/usr/lib/llvm-$llvm_version
 
 # die CAUSE [LOG]: print one line and exit. Name a log only if it says more than the line. A table of results repeats the
 # line (see ci/lib/table.sh).
@@ -76,6 +72,11 @@ cause() {
 	[[ ! $line =~ ^(ci|criu|bench|man-pages)/[a-z/-]+:\ (.*) ]] || line=${BASH_REMATCH[2]}
 	printf '%s' "${line:-no output}" | tr -s ' \t' ' ' | cut -c1-300
 }
+
+# A file that remembers the inputs of what was made, or of what has passed: stamp FILE KEY; fresh FILE KEY says whether
+# they are the same still.
+stamp() { echo "$2" >"$1"; }
+fresh() { [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
 
 # Only one run at a time works on build/. Scripts that the holder of the lock starts pass.
 lock() {
@@ -136,5 +137,7 @@ unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES
 . "$root/ci/lib/git.sh"
 # shellcheck source=ci/lib/kernel.sh
 . "$root/ci/lib/kernel.sh"
+# shellcheck source=ci/lib/arch.sh
+. "$root/ci/lib/arch.sh"
 # shellcheck source=ci/lib/table.sh
 . "$root/ci/lib/table.sh"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154,SC2034
-# For criu/guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
+# For criu/demo-guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
 # and crun, in a directory with the programs of criu/programs. Sourced after ci/lib.sh.
 # shellcheck source=ci/lib/guest.sh
 . "$root/ci/lib/guest.sh"

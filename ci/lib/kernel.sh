@@ -25,10 +25,20 @@ set_up() {
 		die "the set-up or a fetch failed, see above"
 }
 
-# The kernel's make. It takes ARCH from the environment. -O keeps the lines of one job's output together, which
-# ci/kernel/findings reads.
+# config_field CONFIG FIELD: print the second or third field of its line in ci/configs/list.
+config_field() {
+	awk -v config="$1" -v field="$2" '$1 == config { print $field; found = 1 } END { exit !found }' "$root/ci/configs/list" ||
+		die "no such configuration: '$1' (ci/configs/list has all)"
+}
+
+# kmake CONFIG ARGUMENT…: the kernel's make, with this configuration's compiler. It takes ARCH from the environment. -O
+# keeps the lines of one job's output together, which ci/tests/findings reads.
 kmake() {
-	make -O LLVM=1 LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
+	local compiler flags=()
+	compiler=$(config_field "$1" 2)
+	shift
+	[ "$compiler" = gcc ] || flags=(LLVM=1)
+	make -O "${flags[@]}" LOCALVERSION= KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER="$project" KBUILD_BUILD_HOST="$project" "$@"
 }
 
@@ -41,49 +51,69 @@ source_of() {
 	fi
 }
 
-# fragments CONFIG: print its files. Configurations named small-… are based on small, all others on base.
+# fragments CONFIG: print its files.
 fragments() {
 	local first=base
-	[[ $1 != small* ]] || first=small
+	[[ $1 != small-* ]] || first=small
 	echo "$root/ci/configs/$first.config"
-	[ "$1" = $first ] || echo "$root/ci/configs/$1.config"
+	[ ! -e "$root/ci/configs/$1.config" ] || [ "$1" = base ] || echo "$root/ci/configs/$1.config"
 }
 
 compilers() {
+	gcc --version
 	clang --version
 	rustc --version
 	bindgen --version
 }
 
-# build_key KERNEL CONFIG: print a hash of the build's inputs: the tree, the configuration, the compilers.
+# build_key CONFIG SRC: print a hash of a build's inputs: the tree, the configuration, the compilers.
 build_key() {
 	{
-		git -C "$(source_of "$1" "$2")" rev-parse HEAD
-		fragments "$2" | xargs -d '\n' cat
-		compilers
+		git -C "$2" rev-parse HEAD
+		fragments "$1" | xargs -d '\n' cat
+		"$(config_field "$1" 2)" --version
+		rustc --version
+		bindgen --version
 	} | sha256sum | cut -d' ' -f1
 }
 
-# make_config SRC OUT FILE…: write OUT/.config.new. Kconfig works in another folder, so that OUT/.config stays.
+# is_built CONFIG SRC OUT, after architecture(): OUT has this build.
+is_built() { [ -e "$3/$image" ] && fresh "$3/built" "$(build_key "$1" "$2")"; }
+
+# build_kernel CONFIG SRC OUT, after architecture(): configure and build.
+build_kernel() {
+	local config=$1 src=$2 out=$3 version
+	version=$(makefile_version <"$src/Makefile")
+	need_space 2 "$build"
+	mkdir -p "$out"
+	rm -f "$out/built"
+	configure "$config" "$src" "$out"
+	step "build: Linux $version, $config, $(nproc) jobs" "$logs/build-$version-${out##*/}.log" \
+		kmake "$config" -C "$src" O="$out" -j"$(nproc)" "$target"
+	stamp "$out/built" "$(build_key "$config" "$src")"
+}
+
+# make_config CONFIG SRC OUT FILE…: write OUT/.config.new. Kconfig works in another folder, so that OUT/.config stays.
 make_config() {
-	local src=$1 out=$2 new=$2/config.new
-	shift 2
+	local config=$1 src=$2 out=$3 new=$3/config.new
+	shift 3
 	rm -rf "$new"
 	mkdir "$new"
-	kmake -C "$src" O="$new" tinyconfig
+	kmake "$config" -C "$src" O="$new" tinyconfig
 	(cd "$src" && scripts/kconfig/merge_config.sh -m -O "$new" "$new/.config" "$@")
-	kmake -C "$src" O="$new" olddefconfig
+	kmake "$config" -C "$src" O="$new" olddefconfig
 	mv "$new/.config" "$out/.config.new"
 	rm -rf "$new"
 }
 
-# configure KERNEL CONFIG OUT [SRC]: write OUT/.config. Fails with the names of symbols that Kconfig has dropped.
+# configure CONFIG SRC OUT: write OUT/.config. Fails with the names of symbols that Kconfig has dropped.
 configure() {
-	local src out=$3 log=$logs/config-$1-${3##*/}.log line name lost=() fragments
-	src=${4:-$(source_of "$1" "$2")}
-	mapfile -t fragments < <(fragments "$2")
+	local config=$1 src=$2 out=$3 log line name lost=() fragments version
+	version=$(makefile_version <"$src/Makefile")
+	log=$logs/config-$version-${out##*/}.log
+	mapfile -t fragments < <(fragments "$config")
 	mkdir -p "$out" "$logs"
-	step "config: Linux $1, $2" "$log" make_config "$src" "$out" "${fragments[@]}"
+	step "config: Linux $version, $config" "$log" make_config "$config" "$src" "$out" "${fragments[@]}"
 	while read -r line; do
 		case $line in
 		CONFIG_*=*) grep -qxF "$line" "$out/.config.new" && continue ;;
@@ -97,9 +127,9 @@ configure() {
 		lost+=("${line%=y}")
 	done < <(cat "${fragments[@]}")
 	if [[ " ${lost[*]} " == *" CONFIG_RUST "* ]]; then
-		kmake -C "$src" O="$out" rustavailable >>"$log" 2>&1 || true
+		kmake "$config" -C "$src" O="$out" rustavailable >>"$log" 2>&1 || true
 	fi
-	[ ${#lost[@]} = 0 ] || die "Linux $1, $2: lost to unmet dependencies: ${lost[*]}" "$log"
+	[ ${#lost[@]} = 0 ] || die "Linux $version, $config: lost to unmet dependencies: ${lost[*]}" "$log"
 	if cmp -s "$out/.config.new" "$out/.config"; then
 		rm "$out/.config.new"
 	else

@@ -2,6 +2,15 @@
 # shellcheck shell=bash disable=SC2154
 # The table of results that ci/check, ci/test and others print at the end.
 
+# begin_table: a script that another one calls adds its rows to the table of that one, which shows it.
+begin_table() {
+	mkdir -p "$build" "$logs"
+	if [ -z "${PIDNS_TABLE-}" ]; then
+		export PIDNS_TABLE=$$
+		rm -f "$build/table" "$logs/cargo.result"
+	fi
+}
+
 # row WHAT CMD…: run CMD and add a row to the table. A failure does not end the script. CMD may write the numbers of
 # test cases that passed and failed to build/cases; else the row counts as one.
 # quiet_row WHAT CMD…: the same, with the output in a log.
@@ -68,6 +77,7 @@ once() {
 
 # Print the table with the causes of failures, the results of cargo test by crate, and the sums. Fail if a row failed.
 show_table() {
+	[ "$PIDNS_TABLE" = $$ ] || return 0
 	say
 	awk -F'|' '{ printf "%-52s %-6s %5d s\n%s", $1, $2, $3, $6 == "" ? "" : "  " $6 "\n" }' "$build/table"
 	say
