@@ -66,10 +66,10 @@ compilers() {
 	bindgen --version
 }
 
-# build_key CONFIG SRC: print a hash of a build's inputs: the tree, the configuration, the compilers.
+# build_key CONFIG SRC: print a hash of a build's inputs: the tree without its pages, the configuration, the compilers.
 build_key() {
 	{
-		git -C "$2" rev-parse HEAD
+		git -C "$2" ls-tree -r HEAD | grep -vE $'\t(Documentation/|MAINTAINERS$)'
 		fragments "$1" | xargs -d '\n' cat
 		"$(config_field "$1" 2)" --version
 		rustc --version

@@ -168,7 +168,7 @@ TEST_F(nested, every_reader_says_the_same)
 	EXPECT_STREQ("7001:8001:9001", next_pids(self->fd, 3));
 }
 
-/* A cursor that is out of range is shown as the nearer end of the range. */
+/* A last pid below 0 is shown as 0, and one above pid_max as pid_max. */
 TEST_F(nested, above_pid_max_is_shown_as_pid_max)
 {
 	const char *const shown[] = {
