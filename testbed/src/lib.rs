@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Shared by bench and torture: nested pid namespaces, tasks with pids on each level, memory that tasks share, and the
+//! Shared by bench and torture: nested pid namespaces, the pids of a task on each level, memory that tasks share, and the
 //! requests as plain system calls.
 
 pub mod memory;
 mod nest;
 pub mod request;
-pub mod task;
 
-pub use nest::{Level, Nest};
+pub use nest::{Level, Nest, pids_of};

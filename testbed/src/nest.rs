@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Nested pid namespaces, one below the other.
+//! Nested pid namespaces, one below the other, and the pids of a task there.
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -18,6 +18,7 @@ use rustix::{
     process::{PidfdFlags, pidfd_open},
 };
 use std::{
+    fmt::Display,
     fs::{self, File},
     io::{PipeReader, PipeWriter, Read, Write, pipe},
     process::exit,
@@ -115,8 +116,18 @@ impl Drop for Nest {
     }
 }
 
+/// The pids of a task of /proc, from level 0 downward. There are none if the task is gone.
+pub fn pids_of(task: impl Display) -> Vec<i32> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
 /// Waits until this process, which need not be a child, has ended.
-pub fn await_end(pid: Pid) -> Result<()> {
+fn await_end(pid: Pid) -> Result<()> {
     let pid = rustix::process::Pid::from_raw(pid.as_raw()).context("no pid")?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None)?;

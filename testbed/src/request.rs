@@ -4,36 +4,27 @@
 
 use nix::{
     errno::Errno,
-    libc::{c_int, c_ulong},
+    libc::{self, c_int},
 };
 use ns_last_pid::raw;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-mod ioctl {
-    use ns_last_pid::raw;
-
-    nix::ioctl_readwrite!(
-        ns_specific,
-        raw::NSIO,
-        raw::NS_SPECIFIC_IOC as u8,
-        raw::ns_specific_req
-    );
-    // NS_GET_USERNS
-    nix::ioctl_none!(ns_get_userns, raw::NSIO, 1);
-}
+use std::os::fd::AsRawFd;
 
 pub const SET: u32 = raw::PIDNS_REQ_SET_LAST_PID_VEC;
 pub const GET: u32 = raw::PIDNS_REQ_GET_LAST_PID_VEC;
 
-/// Makes request `req`.
+/// The command of the C port of the request of 2017 (`ci/configs/c-port.patch`): `_IOWR(NSIO, 128, struct ns_specific_req)`.
+pub const C_PORT: u32 = raw::NS_SPECIFIC_IOC & !0xff | 128;
+
+/// Makes request `req` by the ioctl `cmd`.
 ///
 /// # Safety
 ///
 /// For GET the `data_size` bytes at `data` must be the caller's to write, or not be writable at all.
-pub unsafe fn request(
+pub unsafe fn make(
     ns: &impl AsRawFd,
+    cmd: u32,
     req: u32,
-    data: c_ulong,
+    data: u64,
     data_size: usize,
 ) -> Result<c_int, Errno> {
     let mut arg = raw::ns_specific_req {
@@ -42,53 +33,25 @@ pub unsafe fn request(
         data,
     };
     // SAFETY: The kernel reads `arg`. The caller promises that it may read or write `data`.
-    unsafe { ioctl::ns_specific(ns.as_raw_fd(), &raw mut arg) }
+    Errno::result(unsafe { libc::ioctl(ns.as_raw_fd(), cmd as libc::Ioctl, &raw mut arg) })
 }
 
 pub fn set(ns: &impl AsRawFd, text: impl AsRef<[u8]>) -> Result<(), Errno> {
-    let text = text.as_ref();
-    // SAFETY: SET writes nothing.
-    unsafe {
-        request(
-            ns,
-            SET,
-            text.as_ptr().expose_provenance() as u64,
-            text.len(),
-        )
-    }
-    .map(drop)
+    set_by(raw::NS_SPECIFIC_IOC, ns, text)
 }
 
-/// The text of GET. Fails with EPROTO if there is no NUL after it, or anything after that.
-pub fn get_text(ns: &impl AsRawFd) -> Result<String, Errno> {
-    let mut text = [0xff; raw::PIDNS_LAST_PID_VEC_MAX as usize];
+/// As [`set`], by the ioctl `cmd`.
+pub fn set_by(cmd: u32, ns: &impl AsRawFd, text: impl AsRef<[u8]>) -> Result<(), Errno> {
+    let text = text.as_ref();
+    let data = text.as_ptr().expose_provenance() as u64;
+    // SAFETY: SET writes nothing.
+    unsafe { make(ns, cmd, SET, data, text.len()) }.map(drop)
+}
+
+/// GET into `text`. Returns the length without the NUL.
+pub fn get_into(ns: &impl AsRawFd, text: &mut [u8]) -> Result<usize, Errno> {
     let data = text.as_mut_ptr().expose_provenance() as u64;
     // SAFETY: The buffer is borrowed mutably.
-    let length = unsafe { request(ns, GET, data, text.len()) }?;
-    let (vector, rest) = text.split_at(length as usize);
-    if rest[0] != 0 || rest[1..].iter().any(|&byte| byte != 0xff) {
-        return Err(Errno::EPROTO);
-    }
-    String::from_utf8(vector.into()).map_err(|_| Errno::EPROTO)
-}
-
-/// The numbers of GET, or EPROTO if it wrote anything else.
-pub fn get(ns: &impl AsRawFd) -> Result<Vec<i32>, Errno> {
-    let text = get_text(ns)?;
-    let numbers = text.split(':').map(str::parse);
-    numbers.collect::<Result<_, _>>().map_err(|_| Errno::EPROTO)
-}
-
-/// The user namespace that owns a namespace.
-pub fn owner(ns: &impl AsRawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: There is no argument.
-    let fd = unsafe { ioctl::ns_get_userns(ns.as_raw_fd()) }?;
-    // SAFETY: The file descriptor is new, and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// The numbers as a vector's text.
-pub fn vector(numbers: &[i32]) -> String {
-    let numbers: Vec<_> = numbers.iter().map(i32::to_string).collect();
-    numbers.join(":")
+    let length = unsafe { make(ns, raw::NS_SPECIFIC_IOC, GET, data, text.len()) }?;
+    Ok(length as usize)
 }

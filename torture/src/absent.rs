@@ -2,17 +2,17 @@
 
 //! On a kernel without the ioctl, every type of namespace answers ENOTTY.
 
+use crate::request;
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use std::fs::{self, File};
-use testbed::request as call;
 
 pub fn run() -> Result<()> {
     let mut types = vec![];
     for entry in fs::read_dir("/proc/self/ns")? {
         let path = entry?.path();
         let ns = File::open(&path)?;
-        let result = call::set(&ns, "1");
+        let result = request::set(&ns, "1");
         ensure!(
             result == Err(Errno::ENOTTY),
             "{}: {result:?}",

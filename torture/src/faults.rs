@@ -6,6 +6,7 @@
 //!
 //! See `Documentation/fault-injection/fault-injection.rst`.
 
+use crate::request;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use ns_last_pid::raw;
@@ -15,7 +16,6 @@ use std::{
     os::unix::fs::FileExt,
 };
 use testbed::Nest;
-use testbed::request as call;
 
 const LEVELS: usize = 3;
 const BEFORE: &str = "1000:2000:3000";
@@ -37,7 +37,7 @@ struct Call {
 fn calls() -> Vec<Call> {
     let set = |what, text: &[u8], result: nix::Result<i32>, after| Call {
         what,
-        req: raw::PIDNS_REQ_SET_LAST_PID_VEC,
+        req: request::SET,
         data: text.into(),
         result,
         after,
@@ -45,7 +45,7 @@ fn calls() -> Vec<Call> {
     };
     let get = |what, size, result| Call {
         what,
-        req: raw::PIDNS_REQ_GET_LAST_PID_VEC,
+        req: request::GET,
         data: vec![UNTOUCHED; size],
         result,
         after: BEFORE,
@@ -81,8 +81,8 @@ fn calls() -> Vec<Call> {
 
 /// The last pids of the nest's levels, without that of the level above.
 fn get(ns: &File) -> Result<String> {
-    let last_pids = call::get(ns).context("GET")?;
-    Ok(call::vector(&last_pids[..LEVELS]))
+    let last_pids = request::get(ns).context("GET")?;
+    Ok(request::vector(&last_pids[..LEVELS]))
 }
 
 impl Call {
@@ -90,7 +90,8 @@ impl Call {
         let mut data = self.data.clone();
         let address = data.as_mut_ptr().expose_provenance() as u64;
         // SAFETY: The buffer is borrowed mutably.
-        let result = unsafe { call::request(ns, self.req, address, data.len()) };
+        let result =
+            unsafe { request::make(ns, raw::NS_SPECIFIC_IOC, self.req, address, data.len()) };
         (result, data)
     }
 
@@ -98,7 +99,7 @@ impl Call {
     fn check_whole(&self, ns: &File, result: nix::Result<i32>, data: &[u8]) -> Result<()> {
         let got = get(ns)?;
         ensure!(got == self.after, "{}: left {got} behind", self.what);
-        if self.req == raw::PIDNS_REQ_GET_LAST_PID_VEC && self.result.is_ok() {
+        if self.req == request::GET && self.result.is_ok() {
             ensure!(
                 result.is_ok_and(|len| data[len as usize] == 0)
                     && data.starts_with(BEFORE.as_bytes()),
@@ -160,7 +161,7 @@ fn each_fault(ns: &File) -> Result<usize> {
     let mut faults = 0;
     for call in calls() {
         for nth in 1.. {
-            call::set(ns, BEFORE)?;
+            request::set(ns, BEFORE)?;
             fail_nth.arm(nth)?;
             let (result, data) = call.make(ns);
             if !fail_nth.disarm()? {
@@ -191,7 +192,7 @@ fn without_allocations(ns: &File) -> Result<()> {
         .write(true)
         .open("/proc/thread-self/make-it-fail")?;
     for call in calls() {
-        call::set(ns, BEFORE)?;
+        request::set(ns, BEFORE)?;
         make_it_fail.write_all_at(b"1", 0)?;
         let (result, data) = call.make(ns);
         let control = pipe();

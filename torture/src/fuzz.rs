@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod scene;
 
+use crate::request::{self, vector};
 use anyhow::{Context, Result, bail, ensure};
 use c_port::Differences;
 use caller::{Order, Privilege};
@@ -36,10 +37,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use testbed::{
-    request::{self as call, vector},
-    task::pids_of,
-};
+use testbed::pids_of;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -147,7 +145,7 @@ impl Fuzz {
     /// Sets the last pids of a namespace, with this process's own rights.
     fn set_last_pids(&self, namespace: usize, text: &str) -> Result<()> {
         let file = &self.scene.files[namespace];
-        call::set(file, text).with_context(|| format!("SET {text}"))
+        request::set(file, text).with_context(|| format!("SET {text}"))
     }
 
     fn step(&mut self, n: u64) -> Result<()> {
@@ -244,7 +242,7 @@ impl Fuzz {
         let tip = self.scene.nests[made.nest].tip;
         let before = self.observe(tip)?;
         let port = c_port::Made {
-            ret: self.call(made, c_port::COMMAND)?,
+            ret: self.call(made, request::C_PORT)?,
             after: c_port::parse(&self.observe(tip)?),
         };
         // SET accepts the text that GET wrote.
@@ -324,7 +322,7 @@ impl Fuzz {
 
     /// The last pids of a namespace and all above it, as the kernel shows them to this process.
     fn observe(&self, namespace: usize) -> Result<String> {
-        call::get_text(&self.scene.files[namespace]).context("GET")
+        request::get_text(&self.scene.files[namespace]).context("GET")
     }
 
     /// The kernel creates tasks at level 0, and nothing else creates any. Returns whether this explains all differences.
@@ -379,7 +377,7 @@ impl Fuzz {
             }
             ForkResult::Parent { child } => child,
         };
-        let pids = pids_of(&child.to_string());
+        let pids = pids_of(child);
         let status = waitpid(child, None)?;
         self.scene.nests[nest].nest.enter(0)?;
         ensure!(

@@ -7,6 +7,7 @@ mod absent;
 mod faults;
 mod fuzz;
 mod race;
+mod request;
 
 use anyhow::Result;
 use clap::Parser;

@@ -8,8 +8,10 @@ mod held;
 mod last;
 mod lockstep;
 mod shared;
+mod task;
 mod undisturbed;
 
+use crate::request;
 use anyhow::{Result, bail, ensure};
 use fastrand::Rng;
 use nix::{
@@ -28,7 +30,7 @@ use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
-use testbed::{memory, request as call};
+use testbed::memory;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -89,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     for nest in [&undisturbed.nest, &disturbed.nest, &lockstep.nest] {
         for level in &nest.namespaces {
-            if let Err(errno) = call::get(level) {
+            if let Err(errno) = request::get(level) {
                 failed += tell(format_args!(
                     "at the end: GET of a living namespace: {errno}"
                 ));

@@ -6,9 +6,6 @@
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 
-/// `_IOWR(NSIO, 128, struct ns_specific_req)`
-pub const COMMAND: u32 = ns_last_pid::raw::NS_SPECIFIC_IOC & !0xff | 128;
-
 /// One call to one of the two.
 pub struct Made {
     pub ret: Result<i32, Errno>,

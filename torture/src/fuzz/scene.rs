@@ -8,8 +8,15 @@ use super::{
 };
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use std::{collections::BTreeSet, fs, fs::File};
-use testbed::{Level, Nest, request as call, task::pids_of};
+use ns_last_pid::raw;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+};
+use testbed::{Level, Nest, pids_of};
+
+nix::ioctl_none!(ns_get_userns, raw::NSIO, 1);
 
 /// Small ones, with which allocation wraps soon, up to the largest possible one.
 pub const PID_MAX: [i32; 8] = [301, 302, 999, 1000, 4096, 32768, 99_999, PID_MAX_LIMIT];
@@ -67,6 +74,14 @@ fn shapes(rng: &mut Rng) -> Vec<(Vec<Level>, Option<usize>)> {
     shapes
 }
 
+/// The user namespace that owns a namespace.
+fn owner(ns: &File) -> nix::Result<OwnedFd> {
+    // SAFETY: There is no argument.
+    let fd = unsafe { ns_get_userns(ns.as_raw_fd()) }?;
+    // SAFETY: The file descriptor is new, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 impl Scene {
     pub fn new(rng: &mut Rng) -> Result<(Self, Model)> {
         let pid_max = fs::read_to_string("/proc/sys/kernel/pid_max")?;
@@ -96,7 +111,7 @@ impl Scene {
                 nest.end(*depth)?;
             }
             for &init in &nest.inits {
-                model.occupy(levels, &pids_of(&init.to_string()));
+                model.occupy(levels, &pids_of(init));
             }
         }
         // Last, so that no other caller has a copy of its socket.
@@ -135,7 +150,7 @@ impl Scene {
         }
         let tip = ends.map_or(shape.len(), |end| end - 1);
         if ends.is_none() && tip < DEPTH_MAX {
-            let owner = call::owner(&nest.namespaces[tip])?;
+            let owner = owner(&nest.namespaces[tip])?;
             let inside = (user != 0).then_some(&owner);
             self.files.push(unborn(&nest, tip, inside)?);
             levels.push(model.add(Some(levels[tip]), user, PID_MAX_LIMIT));
@@ -157,10 +172,10 @@ impl Scene {
         let user = model.namespaces[levels[user_depth]].user;
         let file = match user {
             0 => None,
-            _ => Some(call::owner(&files.namespaces[user_depth])?),
+            _ => Some(owner(&files.namespaces[user_depth])?),
         };
         let worker = Worker::new(files, depth, file.as_ref())?;
-        model.occupy(levels, &pids_of(&worker.pid.to_string()));
+        model.occupy(levels, &pids_of(worker.pid));
         self.callers.push(Placed {
             worker,
             own: levels[depth],

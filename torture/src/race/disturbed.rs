@@ -3,7 +3,11 @@
 //! Restorers, forkers, tasks that come and go and writers of the sysctls share a nest, and do not wait for each other. No
 //! two living tasks may have the same pid in one namespace, and every number must be within its bounds.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task::{self, Held, Kept},
+};
+use crate::request::{self, vector};
 use anyhow::{Result, ensure};
 use bytemuck::Zeroable;
 use fastrand::Rng;
@@ -16,11 +20,7 @@ use std::{
     io,
     sync::atomic::{AtomicI32, Ordering::SeqCst},
 };
-use testbed::{
-    Level, Nest, memory,
-    request::{self as call, vector},
-    task::{self, Held, Kept},
-};
+use testbed::{Level, Nest, memory, pids_of};
 
 const DEPTH: usize = 4;
 
@@ -81,7 +81,7 @@ impl Disturbed {
     pub fn start(&self, race: &mut Race) -> Result<()> {
         // They live as long as their namespaces.
         for init in &self.nest.inits {
-            let pids = task::pids_of(&init.to_string());
+            let pids = pids_of(init);
             self.claims.claim(race, &pids);
         }
         race.work("restorer", |race, rng| self.create(race, rng, 0, true))?;
@@ -156,7 +156,7 @@ impl Disturbed {
             .rev()
             .zip(&numbers)
             .any(|(level, &n)| level % 2 == 0 && n > PID_MAX_MIN);
-        match call::set(&self.nest.namespaces[level], &text) {
+        match request::set(&self.nest.namespaces[level], &text) {
             Ok(()) => race.count(Count::DisturbedSet),
             Err(Errno::EINVAL) if may_fail => race.count(Count::DisturbedRefused),
             Err(errno) => race.fail(format_args!(
@@ -167,7 +167,7 @@ impl Disturbed {
 
     /// GET ends at the caller's level.
     fn get(&self, race: &Race, base: usize, level: usize) {
-        let got = call::get(&self.nest.namespaces[level]);
+        let got = request::get(&self.nest.namespaces[level]);
         let fits = |got: &[i32]| {
             got.len() == level - base + 1
                 && got
@@ -270,7 +270,7 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
     flags.set(CloneFlags::CLONE_NEWUSER, user);
     unshare(flags)?;
     let ns = File::open("/proc/self/ns/pid_for_children")?;
-    let early = call::set(&ns, last_pid.to_string());
+    let early = request::set(&ns, last_pid.to_string());
     ensure!(
         early == Err(Errno::ESRCH),
         "6: SET before there is an init: {early:?}"
@@ -284,20 +284,20 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
         }
     };
     let init = task::init(|| ensure_pid(1))?;
-    call::set(&ns, last_pid.to_string())?;
+    request::set(&ns, last_pid.to_string())?;
     if user {
-        let above = call::set(&ns, format!("{}:300", last_pid + 7));
+        let above = request::set(&ns, format!("{}:300", last_pid + 7));
         ensure!(
             above == Err(Errno::EPERM),
             "6: SET above an own user namespace: {above:?}"
         );
-        let got = call::get(&ns);
+        let got = request::get(&ns);
         ensure!(
             got == Ok(vec![last_pid]),
             "6: GET in an own user namespace: {got:?}, not {last_pid}"
         );
     } else {
-        let got = call::get(&ns)?;
+        let got = request::get(&ns)?;
         ensure!(
             got.len() == 2 && got[0] == last_pid,
             "6: GET: {got:?}, not {last_pid}"
@@ -305,7 +305,7 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
     }
     task::hold(|| ensure_pid(last_pid + 1), || ())?.end()?;
     task::kill_init(init)?;
-    let late = call::set(&ns, "1");
+    let late = request::set(&ns, "1");
     ensure!(
         late == Err(Errno::ESRCH),
         "6: SET after the init has died: {late:?}"

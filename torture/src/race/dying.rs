@@ -3,7 +3,11 @@
 //! The init of a namespace dies while others set, read, fork and write to ns_last_pid there. Calls succeed until one
 //! returns ESRCH, and all later ones return ESRCH. A SET of dead and living levels does not change the living ones.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task,
+};
+use crate::request::{self, vector};
 use anyhow::{Result, ensure};
 use bytemuck::Zeroable;
 use fastrand::Rng;
@@ -13,11 +17,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread::yield_now,
 };
-use testbed::{
-    Nest, memory,
-    request::{self as call, vector},
-    task,
-};
+use testbed::{Nest, memory};
 
 const DEPTH: usize = 3;
 
@@ -90,12 +90,12 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
     // Nobody else is there. The living levels keep the last pids that they got, whatever a SET of dead and living
     // levels asks for.
     for level in 1..victim {
-        call::set(&nest.namespaces[level], vector(&last_pids[..level]))?;
+        request::set(&nest.namespaces[level], vector(&last_pids[..level]))?;
         for _ in 0..8 {
             let lowest = rng.usize(victim..=DEPTH);
             let text = vector(&vec![rng.i32(2000..3000); lowest - rng.usize(..level)]);
-            let set = call::set(&nest.namespaces[lowest], &text);
-            let got = call::get(&nest.namespaces[level])?;
+            let set = request::set(&nest.namespaces[lowest], &text);
+            let got = request::get(&nest.namespaces[level])?;
             if set == Err(Errno::ESRCH) && got[..level] == last_pids[..level] {
                 race.count(Count::Unmoved);
             } else {
@@ -122,10 +122,10 @@ fn call(race: &Race, deaths: &Deaths, nest: &Nest, victim: usize, mut rng: Rng) 
         let dead = deaths.dead.load(SeqCst);
         let ns = &nest.namespaces[level];
         let answer = match get {
-            true => call::get(ns).map(|got| got.len()),
+            true => request::get(ns).map(|got| got.len()),
             false => {
                 let text = vector(&vec![rng.i32(100..1000); levels]);
-                call::set(ns, text).map(|()| level + 1)
+                request::set(ns, text).map(|()| level + 1)
             }
         };
         // A GET stops at a dead level above, but never returns less than its own.

@@ -3,7 +3,11 @@
 //! A call waits in the kernel, in the middle of reading or writing its data, while its namespace goes away. userfaultfd
 //! provides the page of its data when everything is ready.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task,
+};
+use crate::request;
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use nix::{
@@ -11,8 +15,8 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous},
 };
+use ns_last_pid::raw;
 use std::{fs::File, num::NonZeroUsize, os::fd::AsRawFd, slice, thread};
-use testbed::{request as call, task};
 use userfaultfd::{Event, UffdBuilder};
 
 const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -52,12 +56,14 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
         // SAFETY: There are no references to the page.
         unsafe { madvise(page, PAGE.get(), MmapAdvise::MADV_DONTNEED) }?;
         let (number, data) = (ns.as_raw_fd(), page.as_ptr().expose_provenance() as u64);
-        let (request, size) = match get {
-            true => (call::GET, PAGE.get()),
-            false => (call::SET, VECTOR.len()),
+        let (req, size) = match get {
+            true => (request::GET, PAGE.get()),
+            false => (request::SET, VECTOR.len()),
         };
         // SAFETY: The page is writable, and nobody borrows it.
-        let caller = thread::spawn(move || unsafe { call::request(&number, request, data, size) });
+        let caller = thread::spawn(move || unsafe {
+            request::make(&number, raw::NS_SPECIFIC_IOC, req, data, size)
+        });
         let Some(Event::Pagefault { addr, .. }) = faults.read_event()? else {
             bail!("5 held up: no page fault");
         };

@@ -3,7 +3,11 @@
 //! The last reference to a namespace is dropped while calls on it run. The callers share the table of file descriptors
 //! with the task that makes the namespace, kills its init and closes the file.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task,
+};
+use crate::request;
 use anyhow::{Result, ensure};
 use bytemuck::Zeroable;
 use fastrand::Rng;
@@ -20,7 +24,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
     thread::yield_now,
 };
-use testbed::{memory, request as call, task};
+use testbed::memory;
 
 // Events of the published namespace.
 const BORN: u32 = 1;
@@ -143,8 +147,8 @@ fn call(race: &Race, published: &Published, mut rng: Rng) {
         let number = (fd >> 32) as i32 - 1;
         let before = published.events.load(SeqCst);
         let (what, answer) = match rng.bool() {
-            true => ("SET", call::set(&number, "500")),
-            false => ("GET", call::get(&number).map(drop)),
+            true => ("SET", request::set(&number, "500")),
+            false => ("GET", request::get(&number).map(drop)),
         };
         let after = published.events.load(SeqCst);
         if published.fd.load(SeqCst) != fd {

@@ -3,15 +3,15 @@
 //! SETs of vectors that have the same number on all levels. Nobody may ever see parts of two vectors. Tasks are created
 //! at the lowest level only, so that all levels move on together.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task::{self, Kept},
+};
+use crate::request::{self, vector};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use nix::errno::Errno;
-use testbed::{
-    Level, Nest,
-    request::{self as call, vector},
-    task::{self, Kept},
-};
+use testbed::{Level, Nest};
 
 /// Many, so that a call takes long: if it does not hold the lock all the time, a test notices.
 const DEPTH: usize = 31;
@@ -29,7 +29,7 @@ pub struct Lockstep {
 impl Lockstep {
     pub fn new() -> Result<Self> {
         let nest = Nest::of(&[Level::with_pid_max(PID_MAX); DEPTH])?;
-        call::set(&nest.namespaces[DEPTH], vector(&[FIRST; DEPTH]))?;
+        request::set(&nest.namespaces[DEPTH], vector(&[FIRST; DEPTH]))?;
         Ok(Self { nest })
     }
 
@@ -46,7 +46,7 @@ impl Lockstep {
     fn set(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
             let text = vector(&[rng.i32(FIRST..=PID_MAX); DEPTH]);
-            match call::set(&self.nest.namespaces[DEPTH], &text) {
+            match request::set(&self.nest.namespaces[DEPTH], &text) {
                 Ok(()) => race.count(Count::LockstepSet),
                 Err(errno) => race.fail(format_args!("3 atomic: SET {text}: {errno}")),
             }
@@ -59,7 +59,7 @@ impl Lockstep {
         while race.running() {
             let text = vector(&[rng.i32(FIRST..=PID_MAX); DEPTH + 2]);
             let level = rng.usize(2..=DEPTH);
-            match call::set(&self.nest.namespaces[level], &text) {
+            match request::set(&self.nest.namespaces[level], &text) {
                 Err(Errno::EINVAL) => race.count(Count::LockstepRefused),
                 got => race.fail(format_args!(
                     "3 atomic: SET {text}: expected EINVAL, got {got:?}"
@@ -72,7 +72,7 @@ impl Lockstep {
     fn get(&self, race: &Race, mut rng: Rng) -> Result<()> {
         while race.running() {
             let level = rng.usize(2..=DEPTH);
-            let got = call::get(&self.nest.namespaces[level])?;
+            let got = request::get(&self.nest.namespaces[level])?;
             if got.len() == level + 1
                 && got[..level].iter().all(|last_pid| *last_pid == got[0])
                 && (FIRST..=PID_MAX).contains(&got[0])

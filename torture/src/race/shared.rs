@@ -2,6 +2,7 @@
 
 //! Shared by all workers: whether the race goes on, the counts, and a pipe for failures.
 
+use super::task;
 use anyhow::Result;
 use bytemuck::Zeroable;
 use fastrand::Rng;
@@ -12,7 +13,6 @@ use std::{
     io::{PipeWriter, Write},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
-use testbed::task;
 
 macro_rules! counts {
     ($($name:ident = $what:literal,)*) => {

@@ -3,7 +3,11 @@
 //! Restorers at several levels share a nest and take a lock around SET and fork, so that every pid is known beforehand.
 //! Calls that must fail go on meanwhile without the lock. A failed call that changed anything would make a pid wrong.
 
-use super::shared::{Count, Race};
+use super::{
+    shared::{Count, Race},
+    task::{self, Held},
+};
+use crate::request::{self, vector};
 use anyhow::{Context, Result};
 use bytemuck::Zeroable;
 use fastrand::Rng;
@@ -17,11 +21,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
 };
-use testbed::{
-    Level, Nest, memory,
-    request::{self as call, vector},
-    task::{self, Held},
-};
+use testbed::{Level, Nest, memory, pids_of};
 
 const DEPTH: usize = 4;
 
@@ -95,10 +95,10 @@ impl Undisturbed {
         let model = memory::shared::<Model>()?;
         let nest = Nest::of(&PID_MAX.map(Level::with_pid_max))?;
         for init in &nest.inits {
-            model.mark(&task::pids_of(&init.to_string())[1..], true);
+            model.mark(&pids_of(init)[1..], true);
         }
         let last_pids = [100; DEPTH];
-        call::set(&nest.namespaces[DEPTH], vector(&last_pids))?;
+        request::set(&nest.namespaces[DEPTH], vector(&last_pids))?;
         for (level, last_pid) in (1..).zip(last_pids) {
             model.set(level, last_pid);
         }
@@ -186,7 +186,7 @@ impl Undisturbed {
 
             lock.lock()?;
             if set {
-                if let Err(errno) = call::set(&self.nest.namespaces[level], &text) {
+                if let Err(errno) = request::set(&self.nest.namespaces[level], &text) {
                     race.fail(format_args!(
                         "1 undisturbed: SET {text} through level {level}: expected success, got {errno}"
                     ));
@@ -217,7 +217,7 @@ impl Undisturbed {
 
     /// Under the lock: GET returns the model's last pids, up to the level of the caller.
     fn compare(&self, race: &Race, base: usize, level: usize) -> Result<()> {
-        let got = call::get(&self.nest.namespaces[level])?;
+        let got = request::get(&self.nest.namespaces[level])?;
         let want: Vec<i32> = (base.max(1)..=level)
             .rev()
             .map(|level| self.model.last_pid(level))
@@ -265,7 +265,7 @@ impl Undisturbed {
                 }
             };
             let text = vector(&numbers);
-            match call::set(ns, &text) {
+            match request::set(ns, &text) {
                 Err(Errno::EINVAL) => race.count(count),
                 got => race.fail(format_args!(
                     "1 undisturbed: SET {text} through level {level}: expected EINVAL, got {got:?}"

@@ -2,11 +2,14 @@
 
 //! The allocations of a call, as the allocator itself counts them.
 
-use crate::{DEPTHS, calls, figure, tasks::Chosen};
+use crate::{DEPTHS, figure, tasks::Chosen};
 use anyhow::{Context, Result, ensure};
 use bench::Figure;
 use std::fs;
-use testbed::Nest;
+use testbed::{
+    Nest,
+    request::{self, C_PORT},
+};
 
 /// How many calls are counted together.
 const CALLS: i64 = 1000;
@@ -57,12 +60,12 @@ pub fn measure() -> Result<Vec<Figure>> {
         figures.push(figure);
         Ok(median)
     };
-    count("set", &mut || Ok(calls::set(namespace, &vector)?))?;
+    count("set", &mut || Ok(request::set(namespace, &vector)?))?;
     count("get", &mut || {
-        Ok(calls::get(namespace, &mut text).map(drop)?)
+        Ok(request::get_into(namespace, &mut text).map(drop)?)
     })?;
     let seen = count("set, C port", &mut || {
-        Ok(calls::set_by_c_port(namespace, &vector)?)
+        Ok(request::set_by(C_PORT, namespace, &vector)?)
     })?;
     ensure!(seen == 1, "the C port's allocation does not show: {seen}");
     Ok(figures)

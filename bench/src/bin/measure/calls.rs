@@ -14,64 +14,12 @@ use std::{
     fs::{self, File},
     os::fd::AsRawFd,
 };
-use testbed::Nest;
+use testbed::{
+    Nest,
+    request::{self, C_PORT},
+};
 
-nix::ioctl_readwrite!(
-    /// The request of the series.
-    specific,
-    raw::NSIO,
-    raw::NS_SPECIFIC_IOC as u8,
-    raw::ns_specific_req
-);
-nix::ioctl_readwrite!(
-    /// The C port of the request of 2017, see `ci/configs/c-port.patch`.
-    c_port,
-    raw::NSIO,
-    128,
-    raw::ns_specific_req
-);
 nix::ioctl_read_bad!(get_id, 0x8008b70d, u64);
-
-/// Sets last pids by one of the two requests.
-pub type Set = fn(&File, &str) -> nix::Result<()>;
-
-fn request(req: u32, data: *const u8, size: usize) -> raw::ns_specific_req {
-    raw::ns_specific_req {
-        req,
-        data_size: size as u32,
-        data: data as u64,
-    }
-}
-
-pub fn set(namespace: &File, vector: &str) -> nix::Result<()> {
-    let mut request = request(
-        raw::PIDNS_REQ_SET_LAST_PID_VEC,
-        vector.as_ptr(),
-        vector.len(),
-    );
-    // SAFETY: The request only reads the vector.
-    unsafe { specific(namespace.as_raw_fd(), &raw mut request) }.map(drop)
-}
-
-pub fn set_by_c_port(namespace: &File, vector: &str) -> nix::Result<()> {
-    let mut request = request(
-        raw::PIDNS_REQ_SET_LAST_PID_VEC,
-        vector.as_ptr(),
-        vector.len(),
-    );
-    // SAFETY: The request only reads the vector.
-    unsafe { c_port(namespace.as_raw_fd(), &raw mut request) }.map(drop)
-}
-
-pub fn get(namespace: &File, text: &mut [u8]) -> nix::Result<usize> {
-    let mut request = request(
-        raw::PIDNS_REQ_GET_LAST_PID_VEC,
-        text.as_mut_ptr(),
-        text.len(),
-    );
-    // SAFETY: The request writes no more than the size that it is told.
-    unsafe { specific(namespace.as_raw_fd(), &raw mut request) }.map(|length| length as usize)
-}
 
 /// Measures `call`, two reads of the clock included.
 fn samples(rounds: usize, mut call: impl FnMut() -> Result<()>) -> Result<Vec<i64>> {
@@ -84,7 +32,7 @@ fn samples(rounds: usize, mut call: impl FnMut() -> Result<()>) -> Result<Vec<i6
         .collect()
 }
 
-pub fn get_id_of(namespace: &File) -> nix::Result<u64> {
+fn get_id_of(namespace: &File) -> nix::Result<u64> {
     let mut id = 0;
     // SAFETY: NS_GET_ID writes a u64.
     unsafe { get_id(namespace.as_raw_fd(), &mut id) }?;
@@ -124,18 +72,22 @@ pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
         add(
             "set",
             depth,
-            samples(rounds, || Ok(set(namespace, &chosen.vector)?)),
+            samples(rounds, || Ok(request::set(namespace, &chosen.vector)?)),
         )?;
-        let taken = samples(rounds, || Ok(set_by_c_port(namespace, &chosen.vector)?));
+        let taken = samples(rounds, || {
+            Ok(request::set_by(C_PORT, namespace, &chosen.vector)?)
+        });
         add("set, C port", depth, taken)?;
         add(
             "get",
             depth,
-            samples(rounds, || Ok(get(namespace, &mut text).map(drop)?)),
+            samples(rounds, || {
+                Ok(request::get_into(namespace, &mut text).map(drop)?)
+            }),
         )?;
         let taken = samples(rounds, || {
             ensure!(
-                set(namespace, &failing) == Err(Errno::EINVAL),
+                request::set(namespace, &failing) == Err(Errno::EINVAL),
                 "not refused"
             );
             Ok(())
@@ -151,7 +103,9 @@ pub fn measure(rounds: usize) -> Result<Vec<Figure>> {
     // Move the last pid of one namespace from outside.
     let own = own_last_pid()?;
     for depth in DEPTHS.into_iter().filter(|&depth| depth > 0) {
-        let taken = samples(rounds, || Ok(set(&nest.namespaces[depth], "5000")?));
+        let taken = samples(rounds, || {
+            Ok(request::set(&nest.namespaces[depth], "5000")?)
+        });
         add("move one namespace: ioctl", depth, taken)?;
         let taken = samples(rounds, || {
             tasks::write_from_inside(&nest, depth, &own, "5000")

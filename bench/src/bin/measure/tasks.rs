@@ -2,24 +2,20 @@
 
 //! Creates tasks with chosen pids, in every way.
 
-use crate::{
-    DEPTHS,
-    calls::{self, Set},
-    figure, now,
-};
+use crate::{DEPTHS, figure, now};
 use anyhow::{Context, Result, ensure};
 use bench::{Figure, quartiles};
 use bytemuck::Zeroable;
 use libc::{c_long, clone_args, pid_t};
 use nix::{
     errno::Errno,
-    sched::{CloneFlags, setns},
     sys::{
         signal::{Signal, kill},
         wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
     },
     unistd::{ForkResult, Pid, fork},
 };
+use ns_last_pid::raw;
 use std::{
     fs::{self, File},
     hint,
@@ -30,7 +26,10 @@ use std::{
     thread,
     time::Duration,
 };
-use testbed::{Nest, memory};
+use testbed::{
+    Nest, memory, pids_of,
+    request::{self, C_PORT},
+};
 
 /// Pids for a task `depth` levels down, in every form that a way of creating it needs.
 pub struct Chosen {
@@ -86,10 +85,10 @@ const fn by(name: &'static str, choose: Choose) -> Way {
 /// The first chooses nothing. The others are compared with it.
 const WAYS: [Way; 7] = [
     by("clone", |_, _| Ok(())),
-    by("ioctl, clone", |r, chosen| set(r, chosen, calls::set)),
-    by("C port's ioctl, clone", |r, chosen| {
-        set(r, chosen, calls::set_by_c_port)
+    by("ioctl, clone", |r, chosen| {
+        set(r, chosen, raw::NS_SPECIFIC_IOC)
     }),
+    by("C port's ioctl, clone", |r, chosen| set(r, chosen, C_PORT)),
     Way {
         name: "clone3(set_tid)",
         choose: |_, _| Ok(()),
@@ -118,11 +117,9 @@ fn clone_task(set_tid: &[pid_t]) -> Result<Pid> {
     }
 }
 
-fn set(r: &Restorer, chosen: &Chosen, set: Set) -> Result<()> {
-    Ok(set(
-        &r.nest.namespaces[chosen.pids.len() - 1],
-        &chosen.vector,
-    )?)
+fn set(r: &Restorer, chosen: &Chosen, cmd: u32) -> Result<()> {
+    let namespace = &r.nest.namespaces[chosen.pids.len() - 1];
+    Ok(request::set_by(cmd, namespace, &chosen.vector)?)
 }
 
 /// A process in a namespace. It reads last pids from a pipe and writes them to its ns_last_pid.
@@ -277,7 +274,7 @@ pub fn own_last_pid() -> Result<File> {
 
 /// Forks a process into a namespace. It runs `child` and ends.
 fn fork_into(nest: &Nest, level: usize, child: impl FnOnce() -> Result<()>) -> Result<Pid> {
-    setns(&nest.namespaces[level], CloneFlags::CLONE_NEWPID)?;
+    nest.enter(level)?;
     // SAFETY: This process has one thread.
     match unsafe { fork() }? {
         // Not exit(), which would flush the restorer's buffers.
@@ -322,17 +319,6 @@ impl Drop for Restorer {
     }
 }
 
-/// The pids of a task that was not waited for, the innermost first.
-fn pids_of(pid: Pid) -> Result<Vec<pid_t>> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let pids = line
-        .context("no NSpid line")?
-        .split_ascii_whitespace()
-        .rev();
-    Ok(pids.map(str::parse).collect::<Result<_, _>>()?)
-}
-
 /// Context switches and wakeups of all CPUs so far.
 fn scheduled() -> Result<[i64; 2]> {
     let stat = fs::read_to_string("/proc/stat")?;
@@ -371,7 +357,8 @@ fn round(restorer: &Restorer, way: &Way, chosen: &Chosen, icount: bool) -> Resul
         waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
         Ok(())
     })?;
-    let pids = pids_of(pid)?;
+    let mut pids = pids_of(pid);
+    pids.reverse();
     part(&mut || Ok(waitpid(pid, None).map(drop)?))?;
     if way.name != WAYS[0].name {
         ensure!(

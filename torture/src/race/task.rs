@@ -14,12 +14,12 @@ use nix::{
     unistd::{ForkResult, Pid, fork, pause},
 };
 use std::{
-    fs,
     io::{self, Read, Write, pipe},
     process::exit,
     thread,
     time::Duration,
 };
+use testbed::pids_of;
 
 /// Forks a task that does `work` and then ends. It also ends when its parent does.
 pub fn create(work: impl FnOnce()) -> Result<Pid> {
@@ -168,13 +168,4 @@ pub fn reap(task: Pid) -> Result<()> {
 /// The pids of this task, from level 0 downward.
 pub fn pids() -> Vec<i32> {
     pids_of("self")
-}
-
-pub fn pids_of(task: &str) -> Vec<i32> {
-    let status = fs::read_to_string(format!("/proc/{task}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    line.unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
 }
