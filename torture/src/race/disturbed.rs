@@ -43,13 +43,13 @@ impl Claims {
         for (level, &pid) in pids.iter().enumerate() {
             if level > 0 && !(1..PID_MAX[level - 1]).contains(&pid) {
                 race.fail(format_args!(
-                    "2 disturbed: pid {pid} at level {level}, out of bounds (pids {pids:?})"
+                    "disturbed: pid {pid} at level {level}, out of bounds (pids {pids:?})"
                 ));
             }
             let before = self.0[level][pid as usize].swap(pids[0], SeqCst);
             if before != 0 {
                 race.fail(format_args!(
-                    "2 disturbed: pid {pid} at level {level} belongs to two living tasks, {before} and {} at level 0 \
+                    "disturbed: pid {pid} at level {level} belongs to two living tasks, {before} and {} at level 0 \
                      (pids {pids:?})",
                     pids[0]
                 ));
@@ -160,7 +160,7 @@ impl Disturbed {
             Ok(()) => race.count(Count::DisturbedSet),
             Err(Errno::EINVAL) if may_fail => race.count(Count::DisturbedRefused),
             Err(errno) => race.fail(format_args!(
-                "2 disturbed: SET {text} through level {level}: {errno}"
+                "disturbed: SET {text} through level {level}: {errno}"
             )),
         }
     }
@@ -178,7 +178,7 @@ impl Disturbed {
         match got {
             Ok(got) if fits(&got) => race.count(Count::DisturbedGet),
             got => race.fail(format_args!(
-                "2 disturbed: GET through level {level}: {got:?}"
+                "disturbed: GET through level {level}: {got:?}"
             )),
         }
     }
@@ -223,7 +223,7 @@ impl Disturbed {
                     race.count(Count::LastPidRefused);
                 }
                 result => race.fail(format_args!(
-                    "7: {last_pid} to ns_last_pid at level {level}: {result:?}"
+                    "disturbed: {last_pid} to ns_last_pid at level {level}: {result:?}"
                 )),
             }
         }
@@ -273,13 +273,13 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
     let early = request::set(&ns, last_pid.to_string());
     ensure!(
         early == Err(Errno::ESRCH),
-        "6: SET before there is an init: {early:?}"
+        "disturbed: SET before there is an init: {early:?}"
     );
     let ensure_pid = move |want: i32| {
         let pids = task::pids();
         if pids.len() != level + 2 || pids.last() != Some(&want) {
             race.fail(format_args!(
-                "6 unshare: below level {level}: expected the pid {want}, got the pids {pids:?}"
+                "disturbed: unshare below level {level}: expected the pid {want}, got the pids {pids:?}"
             ));
         }
     };
@@ -289,18 +289,18 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
         let above = request::set(&ns, format!("{}:300", last_pid + 7));
         ensure!(
             above == Err(Errno::EPERM),
-            "6: SET above an own user namespace: {above:?}"
+            "disturbed: SET above an own user namespace: {above:?}"
         );
         let got = request::get(&ns);
         ensure!(
             got == Ok(vec![last_pid]),
-            "6: GET in an own user namespace: {got:?}, not {last_pid}"
+            "disturbed: GET in an own user namespace: {got:?}, not {last_pid}"
         );
     } else {
         let got = request::get(&ns)?;
         ensure!(
             got.len() == 2 && got[0] == last_pid,
-            "6: GET: {got:?}, not {last_pid}"
+            "disturbed: GET: {got:?}, not {last_pid}"
         );
     }
     task::hold(|| ensure_pid(last_pid + 1), || ())?.end()?;
@@ -308,7 +308,7 @@ fn unshared(race: &Race, claims: &Claims, level: usize, user: bool, last_pid: i3
     let late = request::set(&ns, "1");
     ensure!(
         late == Err(Errno::ESRCH),
-        "6: SET after the init has died: {late:?}"
+        "disturbed: SET after the init has died: {late:?}"
     );
     if user {
         race.count(Count::UserUnshared);

@@ -100,7 +100,7 @@ fn die(race: &Race, deaths: &Deaths, rng: &mut Rng) -> Result<()> {
                 race.count(Count::Unmoved);
             } else {
                 race.fail(format_args!(
-                    "4 dying: SET {text} through level {lowest}, dead from {victim}: {set:?}; GET through level {level}: \
+                    "dying: SET {text} through level {lowest}, dead from {victim}: {set:?}; GET through level {level}: \
                      expected {:?}, got {got:?}",
                     &last_pids[..level]
                 ));
@@ -139,7 +139,7 @@ fn call(race: &Race, deaths: &Deaths, nest: &Nest, victim: usize, mut rng: Rng) 
         };
         if !fits {
             race.fail(format_args!(
-                "4 dying: {} of {levels} levels through level {level}, init {victim} killed, {}, {}: {answer:?} levels",
+                "dying: {} of {levels} levels through level {level}, init {victim} killed, {}, {}: {answer:?} levels",
                 if get { "GET" } else { "SET" },
                 if dead { "and dead before" } else { "and maybe dead" },
                 if *refused { "refused before" } else { "never refused before" }
@@ -166,7 +166,7 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
             Ok(task) => {
                 // It ends by itself or with its namespace, whose init waits until it is reaped.
                 waitpid(task, None)?;
-                ensure!(!dead && !refused, "4: fork in a dead namespace");
+                ensure!(!dead && !refused, "fork in a dead namespace");
                 race.count(Count::DyingFork);
                 deaths.forked.store(true, SeqCst);
             }
@@ -175,7 +175,7 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
                 race.count(Count::DeadFork);
                 yield_now();
             }
-            Err(errno) => ensure!(false, "4: fork in a namespace that dies: {errno}"),
+            Err(errno) => ensure!(false, "fork in a namespace that dies: {errno}"),
         }
     }
     Ok(())
@@ -196,7 +196,7 @@ fn write(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
                 }
                 Err(error) if is_esrch(&error) && deaths.dying.load(SeqCst) => refused = true,
                 result => race.fail(format_args!(
-                    "4 dying: write to ns_last_pid, {}: {result:?}",
+                    "dying: write to ns_last_pid, {}: {result:?}",
                     if refused {
                         "refused before"
                     } else {

@@ -23,7 +23,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const VECTOR: &[u8] = b"500";
 
 pub fn start(race: &mut Race) -> Result<()> {
-    race.work("held up", hold_up)
+    race.work("held", hold_up)
 }
 
 fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
@@ -65,7 +65,7 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
             request::make(&number, raw::NS_SPECIFIC_IOC, req, data, size)
         });
         let Some(Event::Pagefault { addr, .. }) = faults.read_event()? else {
-            bail!("5 held up: no page fault");
+            bail!("no page fault");
         };
         enter(&ns)?;
         let init = init.map_or_else(|| task::init(|| ()), Ok)?;
@@ -84,10 +84,7 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
         }
         // SAFETY: Both are pages, and nobody borrows the one that the call waits for.
         unsafe { faults.copy(content.as_ptr().cast(), addr, PAGE.get(), true) }?;
-        let got = caller
-            .join()
-            .ok()
-            .context("5 held up: the caller panicked")?;
+        let got = caller.join().ok().context("the caller panicked")?;
 
         let want = match dies && !get {
             true => Err(Errno::ESRCH),
@@ -101,7 +98,7 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
         };
         if !right {
             race.fail(format_args!(
-                "5 held up: {}, {}, init {}: expected {want:?}, got {got:?}, and the text is \"{}\"",
+                "held: {}, {}, init {}: expected {want:?}, got {got:?}, and the text is \"{}\"",
                 if get { "GET" } else { "SET" },
                 if unborn {
                     "no init before"
@@ -124,7 +121,7 @@ fn hold_up(race: &Race, mut rng: Rng) -> Result<()> {
                     let pids = task::pids();
                     if pids.last() != Some(&501) {
                         race.fail(format_args!(
-                            "5 held up: expected the pid 501 after SET, got {pids:?}"
+                            "held: expected the pid 501 after SET, got {pids:?}"
                         ));
                     }
                 };

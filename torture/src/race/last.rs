@@ -60,7 +60,7 @@ impl Published {
 }
 
 pub fn start(race: &mut Race) -> Result<()> {
-    race.work("last reference", births)
+    race.work("last", births)
 }
 
 /// Makes namespaces, and publishes each from before its init until after its last file descriptor.
@@ -85,7 +85,7 @@ fn births(race: &Race, mut rng: Rng) -> Result<()> {
                 race.count(Count::Born);
             } else {
                 race.fail(format_args!(
-                    "5: the first task of a namespace has the pids {pids:?}"
+                    "last: the first task of a namespace has the pids {pids:?}"
                 ));
             }
         })?;
@@ -162,7 +162,7 @@ fn call(race: &Race, published: &Published, mut rng: Rng) {
         };
         if !fits {
             race.fail(format_args!(
-                "5 last reference: {what}: {answer:?}, events before {before:#x}, after {after:#x}"
+                "last: {what}: {answer:?}, events before {before:#x}, after {after:#x}"
             ));
         }
         race.count(match answer {

@@ -48,7 +48,7 @@ impl Lockstep {
             let text = vector(&[rng.i32(FIRST..=PID_MAX); DEPTH]);
             match request::set(&self.nest.namespaces[DEPTH], &text) {
                 Ok(()) => race.count(Count::LockstepSet),
-                Err(errno) => race.fail(format_args!("3 atomic: SET {text}: {errno}")),
+                Err(errno) => race.fail(format_args!("lockstep: SET {text}: {errno}")),
             }
         }
         Ok(())
@@ -62,7 +62,7 @@ impl Lockstep {
             match request::set(&self.nest.namespaces[level], &text) {
                 Err(Errno::EINVAL) => race.count(Count::LockstepRefused),
                 got => race.fail(format_args!(
-                    "3 atomic: SET {text}: expected EINVAL, got {got:?}"
+                    "lockstep: SET {text}: expected EINVAL, got {got:?}"
                 )),
             }
         }
@@ -80,7 +80,7 @@ impl Lockstep {
                 race.count(Count::LockstepGet);
             } else {
                 race.fail(format_args!(
-                    "3 atomic: GET through level {level}: expected the same number of levels {level} to 1, got {got:?}"
+                    "lockstep: GET through level {level}: expected the same number of levels {level} to 1, got {got:?}"
                 ));
             }
         }
@@ -98,7 +98,7 @@ impl Lockstep {
                         let pids = task::pids();
                         ensure!(
                             pids.len() == DEPTH + 1 && pids[1..].iter().all(|&pid| pid == pids[1] && pid >= FIRST),
-                            "3 atomic: fork at level {DEPTH}: expected the same pid on levels 1 to {DEPTH}, got {pids:?}"
+                            "fork at level {DEPTH}: expected the same pid on levels 1 to {DEPTH}, got {pids:?}"
                         );
                         race.count(Count::Lockstep);
                         Ok(())

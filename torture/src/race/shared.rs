@@ -15,57 +15,70 @@ use std::{
 };
 
 macro_rules! counts {
-    ($($name:ident = $what:literal,)*) => {
+    ($($module:ident { $($name:ident = $what:literal,)* })*) => {
         /// Things done or checked. Each of them has to happen.
         #[derive(Clone, Copy)]
         pub enum Count {
-            $($name,)*
+            $($($name,)*)*
         }
 
-        const COUNTS: &[&str] = &[$($what,)*];
+        const COUNTS: &[&str] = &[$($(concat!(stringify!($module), ": ", $what),)*)*];
     };
 }
 
+// By module.
 counts! {
-    Exact = "1 undisturbed: tasks, each with exactly the pids that follow on every level",
-    ExactSet = "1 … of them after a SET",
-    ExactGet = "1 … GETs under the lock, equal to the model",
-    ExactWrap = "1 … pids that came after a wrap at pid_max",
-    ExactOccupied = "1 … pids that came after one or more that were in use",
-    Malformed = "1 failing meanwhile: SETs of malformed text",
-    AbovePidMax = "1 … above pid_max, at an upper level only",
-    NoSuchLevel = "1 … of more levels than there are",
-    Claimed = "2 disturbed: tasks, no two of them alive with the same pid",
-    DisturbedSet = "2 … SETs that succeeded",
-    DisturbedRefused = "2 … SETs refused, above a pid_max that moved",
-    DisturbedGet = "2 … GETs within bounds",
-    LockstepSet = "3 atomic: SETs of all levels at once, next to forks",
-    LockstepRefused = "3 … SETs refused, without any effect",
-    LockstepGet = "3 … GETs, each of a single vector",
-    Lockstep = "3 … tasks with the same pid on all levels, next to SETs",
-    Killed = "4 dying: namespaces whose init was killed",
-    DyingSet = "4 … SETs that succeeded",
-    DyingGet = "4 … GETs that succeeded",
-    DyingFork = "4 … forks that succeeded",
-    DyingWrite = "4 … writes to ns_last_pid that succeeded",
-    DeadSet = "4 … SETs refused",
-    DeadGet = "4 … GETs refused",
-    DeadFork = "4 … forks refused",
-    Unmoved = "4 … SETs of dead and living levels that did not change the living one",
-    Born = "5 last reference: namespaces made, whose first task had pid 1",
-    LastUnborn = "5 … calls before there was an init",
-    LastAlive = "5 … calls that succeeded",
-    LastDead = "5 … calls after the init had died",
-    LastClosed = "5 … calls after the file descriptor was closed",
-    HeldAlive = "5 … SETs held up while their file descriptor was closed: they succeed",
-    HeldBorn = "5 … SETs held up since before there was an init: they succeed",
-    HeldDead = "5 … SETs held up until they had the last reference: ESRCH",
-    HeldGet = "5 … GETs held up while the namespace lived or died: they succeed",
-    Unshared = "6 coming and going: unshare of the pid namespace: it has a last pid of its own",
-    UserUnshared = "6 … unshare of user and pid namespace: own level settable, none above",
-    LastPidWritten = "7 sysctls: writes to ns_last_pid",
-    LastPidRefused = "7 … writes to ns_last_pid refused, above pid_max",
-    PidMaxWritten = "7 … writes to pid_max",
+    undisturbed {
+        Exact = "tasks, each with exactly the pids that follow on every level",
+        ExactSet = "tasks after a SET",
+        ExactGet = "GETs under the lock, equal to the model",
+        ExactWrap = "pids that came after a wrap at pid_max",
+        ExactOccupied = "pids that came after one or more that were in use",
+        Malformed = "SETs refused meanwhile, of malformed text",
+        AbovePidMax = "SETs refused meanwhile, above pid_max, at an upper level only",
+        NoSuchLevel = "SETs refused meanwhile, of more levels than there are",
+    }
+    disturbed {
+        Claimed = "tasks, no two of them alive with the same pid",
+        DisturbedSet = "SETs that succeeded",
+        DisturbedRefused = "SETs refused, above a pid_max that moved",
+        DisturbedGet = "GETs within bounds",
+        Unshared = "pid namespaces unshared: each has a last pid of its own",
+        UserUnshared = "user and pid namespaces unshared: own level settable, none above",
+        LastPidWritten = "writes to ns_last_pid",
+        LastPidRefused = "writes to ns_last_pid refused, above pid_max",
+        PidMaxWritten = "writes to pid_max",
+    }
+    lockstep {
+        LockstepSet = "SETs of all levels at once, next to forks",
+        LockstepRefused = "SETs refused, without any effect",
+        LockstepGet = "GETs, each of a single vector",
+        Lockstep = "tasks with the same pid on all levels, next to SETs",
+    }
+    dying {
+        Killed = "namespaces whose init was killed",
+        DyingSet = "SETs that succeeded",
+        DyingGet = "GETs that succeeded",
+        DyingFork = "forks that succeeded",
+        DyingWrite = "writes to ns_last_pid that succeeded",
+        DeadSet = "SETs refused",
+        DeadGet = "GETs refused",
+        DeadFork = "forks refused",
+        Unmoved = "SETs of dead and living levels that did not change the living one",
+    }
+    last {
+        Born = "namespaces made, whose first task had pid 1",
+        LastUnborn = "calls before there was an init",
+        LastAlive = "calls that succeeded",
+        LastDead = "calls after the init had died",
+        LastClosed = "calls after the file descriptor was closed",
+    }
+    held {
+        HeldAlive = "SETs held up while their file descriptor was closed: they succeed",
+        HeldBorn = "SETs held up since before there was an init: they succeed",
+        HeldDead = "SETs held up until they had the last reference: ESRCH",
+        HeldGet = "GETs held up while the namespace lived or died: they succeed",
+    }
 }
 
 #[derive(Zeroable)]

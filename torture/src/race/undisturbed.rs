@@ -153,7 +153,7 @@ impl Undisturbed {
                 race.count(Count::Exact);
             } else {
                 race.fail(format_args!(
-                    "1 undisturbed: after {after} through level {level}: expected the pids {pids:?} from level 1 \
+                    "undisturbed: after {after} through level {level}: expected the pids {pids:?} from level 1 \
                      downward, got {:?}",
                     got.get(1..)
                 ));
@@ -188,7 +188,7 @@ impl Undisturbed {
             if set {
                 if let Err(errno) = request::set(&self.nest.namespaces[level], &text) {
                     race.fail(format_args!(
-                        "1 undisturbed: SET {text} through level {level}: expected success, got {errno}"
+                        "undisturbed: SET {text} through level {level}: expected success, got {errno}"
                     ));
                 }
                 for (&number, level) in numbers.iter().zip((top..=level).rev()) {
@@ -226,7 +226,7 @@ impl Undisturbed {
             race.count(Count::ExactGet);
         } else {
             race.fail(format_args!(
-                "1 undisturbed: GET through level {level} by a task of level {base}: expected {want:?}, got {got:?}"
+                "undisturbed: GET through level {level} by a task of level {base}: expected {want:?}, got {got:?}"
             ));
         }
         Ok(())
@@ -268,7 +268,7 @@ impl Undisturbed {
             match request::set(ns, &text) {
                 Err(Errno::EINVAL) => race.count(count),
                 got => race.fail(format_args!(
-                    "1 undisturbed: SET {text} through level {level}: expected EINVAL, got {got:?}"
+                    "undisturbed: SET {text} through level {level}: expected EINVAL, got {got:?}"
                 )),
             }
         }
