@@ -85,6 +85,48 @@ start_tree() {
 	disown
 }
 
+# start_pidns SETUP: start a pid namespace, whose init runs SETUP, and then reaps. Sets init, its pid here, and inside, a root
+# directory with its proc, which CRIU wants of trees to dump.
+start_pidns() {
+	local outer
+	inside=$PWD/inside
+	rm -rf inside
+	mkdir -p inside/proc
+	cp criu-tree inside
+	mkfifo inside/never
+	unshare --pid --fork bash -c "mount -t proc proc inside/proc; $1; exec 3<>inside/never; : >inside/up; read -r _ <&3" \
+		</dev/null >/dev/null 2>&1 &
+	outer=$!
+	disown
+	for _ in $(seq 300); do
+		[ ! -e inside/up ] || break
+		sleep 0.1
+	done
+	[ -e inside/up ] || die "a pid namespace did not come up"
+	init=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
+}
+
+# start_inside PROCESSES THREADS: start a tree in a user namespace, in the pid namespace of init. Sets pid, as seen here, and
+# external, the option of CRIU that says so.
+start_inside() {
+	local outer
+	nsenter --pid="/proc/$init/ns/pid" setsid unshare --user --root=inside /criu-tree "$1" "$2" </dev/null >/dev/null 2>&1 &
+	outer=$!
+	disown
+	wait_for $(($1 * ($2 + 1))) || die "a tree in another pid namespace did not come up"
+	pid=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
+	map_ids "$pid"
+	external="pid[$(stat --dereference --format %i "/proc/$init/ns/pid")]:shared"
+}
+
+# end_pidns: end it and all in it.
+end_pidns() {
+	kill -KILL "$init"
+	wait_for 0 || die "tasks of a pid namespace did not end"
+	umount inside/proc
+	inside=
+}
+
 # map_ids PID: CRIU restores the mapping of a user namespace and does not do without.
 map_ids() {
 	echo "0 0 65536" >"/proc/$1/uid_map"
