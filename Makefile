@@ -7,7 +7,7 @@ help: ## this list
 	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
 	@echo 'LINUX_SRC=DIR (or a tarball) takes the source of the pinned kernel from there.'
 vm: ## fetch, patch, build and boot the kernel, restore tasks with chosen pids, run the kselftests
-	@ci/try
+	@ci/make-vm
 test: ## make check, then all tests on the pinned kernel: what proves the series
 	@ci/test
 test-debug: ## the newest kernel with all debugging, by another compiler; lint; builds of CRIU (CI runs both)

@@ -137,7 +137,7 @@ unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES
 . "$root/ci/lib/git.sh"
 # shellcheck source=ci/lib/kernel.sh
 . "$root/ci/lib/kernel.sh"
-# shellcheck source=ci/lib/arch.sh
-. "$root/ci/lib/arch.sh"
+# shellcheck source=ci/lib/machines.sh
+. "$root/ci/lib/machines.sh"
 # shellcheck source=ci/lib/table.sh
 . "$root/ci/lib/table.sh"

@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2154,SC2034
 # For criu/demo-guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
 # and crun, in a directory with the programs of criu/programs. Sourced after ci/lib.sh.
-# shellcheck source=ci/lib/guest.sh
-. "$root/ci/lib/guest.sh"
+# shellcheck source=ci/lib/overlay.sh
+. "$root/ci/lib/overlay.sh"
 # A task that loses its parent is reaped late by the guest's init, and keeps its pid as long. Bash as the init of a pid
 # namespace reaps it at once.
 if [ -z "${PIDNS_CRIU_MOUNTS-}" ]; then

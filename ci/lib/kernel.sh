@@ -32,7 +32,7 @@ config_field() {
 }
 
 # kmake CONFIG ARGUMENT…: the kernel's make, with this configuration's compiler. It takes ARCH from the environment. -O
-# keeps the lines of one job's output together, which ci/tests/findings reads.
+# keeps the lines of one job's output together, which ci/judge/findings reads.
 kmake() {
 	local compiler flags=()
 	compiler=$(config_field "$1" 2)
@@ -77,10 +77,10 @@ build_key() {
 	} | sha256sum | cut -d' ' -f1
 }
 
-# is_built CONFIG SRC OUT, after architecture(): OUT has this build.
+# is_built CONFIG SRC OUT, after machine(): OUT has this build.
 is_built() { [ -e "$3/$image" ] && fresh "$3/built" "$(build_key "$1" "$2")"; }
 
-# build_kernel CONFIG SRC OUT, after architecture(): configure and build.
+# build_kernel CONFIG SRC OUT, after machine(): configure and build.
 build_kernel() {
 	local config=$1 src=$2 out=$3 version
 	version=$(makefile_version <"$src/Makefile")

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # The architectures: what a kernel and its guest are built and booted with.
 
-# architecture NAME: set
+# machine NAME: set
 #   ARCH         the kernel's name of it
 #   target       what make builds
 #   image        what boots, in the output folder
@@ -11,7 +11,7 @@
 #   cross        the prefix of the C compiler, where clang's own choice is wrong
 #   needs        packages of the distribution
 #   emulator     the command that boots, up to the kernel; and the kernel's arguments, in append
-architecture() {
+machine() {
 	local gcc options=(-m 512 -smp 2 -nodefaults -no-reboot -display none -serial stdio)
 	gcc=$(gcc -dumpversion)
 	gcc=${gcc%%.*}

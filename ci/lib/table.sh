@@ -57,7 +57,7 @@ once() {
 	files=$(checksums . ':!linux' ':!*.md' ':!*.svg') || die "git cannot list the files of this clone"
 	key=$({
 		echo "$files"
-		cat "$build/$pinned/fetched"
+		cat "$build"/*/fetched
 		compilers
 		vng --version
 		qemu-system-x86_64 --version
