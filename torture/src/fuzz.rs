@@ -15,7 +15,7 @@ use c_port::Differences;
 use caller::{Order, Privilege};
 use fastrand::Rng;
 use generate::{Made, Rewritten};
-use memory::{Area, Memory};
+use memory::{Area, Arg, Memory};
 use model::{Case, Effect, Init, Model, Namespace, Outcome, Target};
 use nix::{
     errno::Errno,
@@ -224,20 +224,12 @@ impl Fuzz {
 
     /// Makes the same call to the C port first. The C port has only SET.
     fn compare(&mut self, made: &Made, n: u64, differences: &mut Differences) -> Result<()> {
-        let arg = self.memory.read(made.call.arg, 16);
-        let req = arg
-            .and_then(|arg| arg.first_chunk())
-            .map(|&req| u32::from_ne_bytes(req));
+        let arg = self.memory.arg(made.call.arg);
         let plain = made.call.cmd == raw::NS_SPECIFIC_IOC && made.rewritten.is_none();
-        if !plain || req == Some(raw::PIDNS_REQ_GET_LAST_PID_VEC) {
+        if !plain || arg.is_some_and(|arg| arg.req == request::GET) {
             return self.check(made, n).map(drop);
         }
-        let size = arg
-            .and_then(|arg| arg[4..].first_chunk())
-            .map(|&size| u32::from_ne_bytes(size));
-        let text = self
-            .memory
-            .read(self.data_address(made), size.unwrap_or(0).min(513) as usize);
+        let text = arg.and_then(|arg| self.memory.read(arg.data, arg.data_size.min(513) as usize));
         let text = text.unwrap_or_default().to_vec();
         let tip = self.scene.nests[made.nest].tip;
         let before = self.observe(tip)?;
@@ -408,9 +400,7 @@ impl Fuzz {
 
     /// The address of the data in the struct.
     fn data_address(&self, made: &Made) -> u64 {
-        let data = self.memory.read(made.call.arg, 16).map(|arg| &arg[8..]);
-        data.and_then(|data| data.try_into().ok())
-            .map_or(0, u64::from_ne_bytes)
+        self.memory.arg(made.call.arg).map_or(0, |arg| arg.data)
     }
 
     fn mismatch(
@@ -434,12 +424,14 @@ impl Fuzz {
                 println!("level      {at}: pid_max {pid_max}, user namespace {user}, {init:?}");
             }
         }
-        if let Some(arg) = self.memory.read(call.arg, 16) {
-            let [req, size] =
-                [0, 4].map(|at| u32::from_ne_bytes([0, 1, 2, 3].map(|i| arg[at + i])));
-            let data = self.data_address(made);
-            println!("struct     req {req}, data_size {size}, data at {data:#x}");
-            if let Some(text) = self.memory.read(data, size.min(513) as usize) {
+        if let Some(Arg {
+            req,
+            data_size,
+            data,
+        }) = self.memory.arg(call.arg)
+        {
+            println!("struct     req {req}, data_size {data_size}, data at {data:#x}");
+            if let Some(text) = self.memory.read(data, data_size.min(513) as usize) {
                 println!("data       \"{}\"", text.escape_ascii());
             }
         }

@@ -4,6 +4,7 @@
 
 use super::model;
 use anyhow::{Context, Result, ensure};
+use bytemuck::{CheckedBitPattern, NoUninit, bytes_of, bytes_of_mut, checked::pod_read_unaligned};
 use nix::{
     errno::Errno,
     libc,
@@ -29,7 +30,8 @@ use std::{
 use testbed::Nest;
 
 /// The capabilities of a caller during a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, CheckedBitPattern)]
+#[repr(u8)]
 pub enum Privilege {
     All,
     Nothing,
@@ -44,16 +46,6 @@ pub enum Privilege {
 pub const OTHER_USER: u32 = 1000;
 
 impl Privilege {
-    pub const EACH: [Privilege; 7] = [
-        Privilege::All,
-        Privilege::Nothing,
-        Privilege::CheckpointRestore,
-        Privilege::SysAdmin,
-        Privilege::TheseTwo,
-        Privilege::AllButThese,
-        Privilege::OtherUser,
-    ];
-
     /// A caller in these namespaces, as the model has it.
     pub fn caller(self, own: usize, user: usize) -> model::Caller {
         use Privilege::*;
@@ -84,6 +76,8 @@ impl Privilege {
 }
 
 /// One system call.
+#[derive(Clone, Copy, NoUninit, CheckedBitPattern)]
+#[repr(C, packed)]
 pub struct Order {
     pub fd: i32,
     pub cmd: u32,
@@ -130,18 +124,11 @@ impl Worker {
     }
 
     pub fn call(&self, order: &Order) -> Result<Result<i32, Errno>> {
-        let mut message = [0; 18];
-        message[..4].copy_from_slice(&order.fd.to_ne_bytes());
-        message[4..8].copy_from_slice(&order.cmd.to_ne_bytes());
-        message[8..16].copy_from_slice(&order.arg.to_ne_bytes());
-        message[16] = order.compat.into();
-        message[17] = order.privilege as u8;
-        (&self.orders).write_all(&message)?;
-        let mut answer = [0; 4];
+        (&self.orders).write_all(bytes_of(order))?;
+        let mut ret: i32 = 0;
         (&self.orders)
-            .read_exact(&mut answer)
+            .read_exact(bytes_of_mut(&mut ret))
             .with_context(|| format!("caller {} has ended", self.pid))?;
-        let ret = i32::from_ne_bytes(answer);
         if ret >= 0 {
             return Ok(Ok(ret));
         }
@@ -162,19 +149,11 @@ impl Drop for Worker {
 /// Carries out orders until EOF.
 fn serve(mut orders: UnixStream) -> Result<()> {
     let full = capabilities(None)?;
-    let mut message = [0; 18];
+    let mut message = [0; size_of::<Order>()];
     while orders.read_exact(&mut message).is_ok() {
-        let word = |at: usize| -> [u8; 4] { [0, 1, 2, 3].map(|byte| message[at + byte]) };
-        let order = Order {
-            fd: i32::from_ne_bytes(word(0)),
-            cmd: u32::from_ne_bytes(word(4)),
-            arg: u64::from(u32::from_ne_bytes(word(8)))
-                | u64::from(u32::from_ne_bytes(word(12))) << 32,
-            compat: message[16] != 0,
-            privilege: Privilege::EACH[usize::from(message[17])],
-        };
+        let order: Order = pod_read_unaligned(&message);
         let ret = order.carry_out(full)?;
-        orders.write_all(&ret.to_ne_bytes())?;
+        orders.write_all(bytes_of(&ret))?;
     }
     Ok(())
 }

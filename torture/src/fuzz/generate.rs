@@ -5,7 +5,7 @@
 use super::model::{Call, Model, Target, size_of_struct};
 use super::{
     caller::Privilege,
-    memory::{Area, Memory, NOWHERE},
+    memory::{Area, Arg, Memory, NOWHERE},
     scene::Scene,
 };
 use fastrand::Rng;
@@ -124,18 +124,19 @@ pub fn make(
         }
     };
 
-    let mut arg = Vec::new();
-    arg.extend(req.to_ne_bytes());
-    arg.extend(data_size.to_ne_bytes());
-    arg.extend(data.to_ne_bytes());
+    let mut arg = Arg {
+        req,
+        data_size,
+        data,
+    };
     if rng.u8(..64) == 0 {
         // This struct does not point to the program's own memory.
-        let junk = [rng.u64(..) & !0xfffc, rng.u64(..) | 1 << 63];
-        arg = junk.into_iter().flat_map(u64::to_ne_bytes).collect();
+        arg = bytemuck::cast([rng.u64(..) & !0xfffc, rng.u64(..) | 1 << 63]);
         if rng.bool() {
-            arg[..4].copy_from_slice(&rng.u32(1..3).to_ne_bytes());
+            arg.req = rng.u32(1..3);
         }
     }
+    let arg = bytemuck::bytes_of(&arg);
     let size = size_of_struct(cmd) as usize;
     let place = match rng.u8(..4) {
         0 => place(rng, Area::Args, size),
@@ -149,7 +150,7 @@ pub fn make(
                 memory.put(Area::Args, offset + byte, &[rng.u8(1..)]);
             }
         }
-        memory.put(Area::Args, offset, &arg);
+        memory.put(Area::Args, offset, arg);
     }
     let compat = rng.u8(..8) == 0;
     Made {

@@ -4,6 +4,7 @@
 //! memory around them. An image has the bytes that they should hold.
 
 use anyhow::Result;
+use bytemuck::{Pod, Zeroable, pod_read_unaligned};
 use nix::{
     sys::{
         memfd::{MFdFlags, memfd_create},
@@ -24,6 +25,15 @@ pub enum Area {
     Data,
     /// Structs. Filled with zeros.
     Args,
+}
+
+/// `struct ns_specific_req`
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Arg {
+    pub req: u32,
+    pub data_size: u32,
+    pub data: u64,
 }
 
 pub const FILL: u8 = 0xa5;
@@ -188,6 +198,11 @@ impl Memory {
     pub fn read(&self, address: u64, length: usize) -> Option<&[u8]> {
         let (area, offset) = self.find(address, length, false)?;
         Some(&self.image[area.file_offset() + offset..][..length])
+    }
+
+    /// The struct that the kernel reads there.
+    pub fn arg(&self, address: u64) -> Option<Arg> {
+        self.read(address, size_of::<Arg>()).map(pod_read_unaligned)
     }
 
     pub fn is_writable(&self, address: u64, length: usize) -> bool {

@@ -3,7 +3,8 @@
 //! Predicts the result and the effect of a request from the ioctl's documentation: the table of errors and the rule of
 //! permission. It shares no code with the kernel.
 
-use super::memory::Memory;
+use super::memory::{Arg, Memory};
+use bytemuck::pod_read_unaligned;
 use nix::errno::Errno;
 use ns_last_pid::{LEVELS_MAX, raw};
 use std::{collections::BTreeSet, fmt::Write};
@@ -351,9 +352,11 @@ impl Model {
         if arg[known..].iter().any(|&byte| byte != 0) {
             return vec![Case::LargerStruct.into()];
         }
-        let word = |at: usize| u32::from_ne_bytes([arg[at], arg[at + 1], arg[at + 2], arg[at + 3]]);
-        let (req, data_size) = (word(0), word(4));
-        let data = u64::from(word(8)) | u64::from(word(12)) << 32;
+        let Arg {
+            req,
+            data_size,
+            data,
+        } = pod_read_unaligned(&arg[..known]);
         vec![match req {
             raw::PIDNS_REQ_SET_LAST_PID_VEC => {
                 let text = memory.read(data, data_size.min(raw::PIDNS_LAST_PID_VEC_MAX) as usize);
