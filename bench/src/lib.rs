@@ -13,9 +13,9 @@ pub struct Figure {
     /// `instructions` (of the guest, under `-icount`), `ns`, `count` or `bytes`.
     pub unit: String,
     /// `task`: one task created and reaped. `call`: one call alone. `alloc`: the allocations
-    /// of a call. `size`: of the kernel.
+    /// of a call. `objects`: the sum over the kernel's object files. `vmlinux`: the linked kernel.
     pub group: String,
-    /// The way of creating the task, or the call.
+    /// The way of creating the task, the call, or `text`, `data`, `bss`.
     pub what: String,
     /// The task's levels below the restorer's; the call has one number more.
     pub depth: usize,
