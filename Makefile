@@ -22,6 +22,8 @@ demo-criu: ## what fails or goes wrong in restores today, and passes with the se
 	@criu/demo
 install: ## the command ns-last-pid, static, its man pages, completions and hook (PREFIX=/usr/local, DESTDIR=)
 	@ci/install
+deb: ## Debian packages of the kernel with the series, in Debian's own configuration (FLAVOUR=cloud-amd64; long, resumes)
+	@ci/deb
 bench: ## what creating tasks with chosen pids costs, beside every other way (several kernels, then an hour)
 	@bench/run
 tree: ## a git worktree of the kernel with the series as commits, in build/tree
@@ -33,4 +35,4 @@ applies: ## does the series apply to a kernel tree of yours? (LINUX=DIR, COMMIT=
 submission: ## the mails to the lists, checked, in build/submission; sends nothing (ARGS=--help)
 	@ci/series/submission $(ARGS)
 
-.PHONY: help vm test test-debug test-full check shell demo-criu install bench tree export applies submission
+.PHONY: help vm test test-debug test-full check shell demo-criu install deb bench tree export applies submission
