@@ -9,15 +9,6 @@ known_kernel() {
 # Print the version in a kernel's Makefile on stdin, or nothing.
 makefile_version() { sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' | paste -sd.; }
 
-# Print the version of a kernel tree, or nothing. In a git repository HEAD counts, as in ci/kernel/fetch.
-tree_version() {
-	if [ -e "$1/.git" ]; then
-		command git -C "$1" show HEAD:Makefile 2>/dev/null | makefile_version
-	elif [ -e "$1/Makefile" ]; then
-		makefile_version <"$1/Makefile"
-	fi
-}
-
 # set_up KERNEL…: set up the tools and fetch these kernels. Two go side by side, because none needs another.
 set_up() {
 	"$root/ci/setup/packages"
@@ -100,6 +91,16 @@ build_kernel() {
 	step "build: Linux $version, $config, $(nproc) jobs" "$logs/build-$version-${out##*/}.log" \
 		kmake "$config" -C "$src" O="$out" -j"$(nproc)" "$target"
 	stamp "$out/built" "$(build_key "$config" "$src")"
+}
+
+# tests_built SRC LIST LOG [PROGRAM]: the list that kselftest has installed has all kselftests of pid namespaces of SRC, but
+# for PROGRAM. When one does not compile, kselftest goes on, and leaves it out.
+tests_built() {
+	local program
+	for program in "$1"/tools/testing/selftests/pid_namespace/*.c; do
+		program=${program##*/} program=${program%.c}
+		[ "$program" = "${4-}" ] || grep -qx "pid_namespace:$program" "$2" || die "$program did not build: $(cause "$3")" "$3"
+	done
 }
 
 # make_config CONFIG SRC OUT FILE…: write OUT/.config.new. Kconfig works in another folder, so that OUT/.config stays.

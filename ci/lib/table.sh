@@ -75,6 +75,10 @@ once() {
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
 
+# once_row WHAT CMD…, quiet_once_row WHAT CMD…: a row that runs CMD so.
+once_row() { row "$1" once "$@"; }
+quiet_once_row() { quiet_row "$1" once "$@"; }
+
 # Print the table with the causes of failures, the results of cargo test by crate, and the sums. Fail if a row failed.
 show_table() {
 	[ "$PIDNS_TABLE" = $$ ] || return 0
