@@ -8,9 +8,9 @@ help: ## this list
 	@echo 'LINUX_SRC=DIR (or a tarball) takes the source of the pinned kernel from there.'
 vm: ## fetch, patch, build and boot the kernel, restore tasks with chosen pids, run the kselftests
 	@ci/make-vm
-test: ## make check, then all tests on the pinned kernel: what proves the series
+test: ## make check, then the tests of the series on the pinned kernel
 	@ci/test
-test-debug: ## the newest kernel with all debugging, by another compiler; lint; builds of CRIU (CI runs both)
+test-debug: ## tests on the newest kernel with all debugging, by another compiler; lint; builds of CRIU
 	@ci/test-debug
 test-full: ## make test, make test-debug, and what takes hours: fuzzing, architectures, planted bugs (resumes)
 	@ci/test-full

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154,SC2034
 # For criu/demo-guest and criu/limits-guest, which get the arguments ROOT DIR: they run in the guest in a root of Debian's CRIU
-# and crun, in a directory with the programs of criu/programs. Sourced after ci/lib.sh.
+# and crun, in a directory with the programs of criu/build-programs. Sourced after ci/lib.sh.
 # shellcheck source=ci/lib/overlay.sh
 . "$root/ci/lib/overlay.sh"
 # A task that loses its parent is reaped late by the guest's init, and keeps its pid as long. Bash as the init of a pid
@@ -28,7 +28,7 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 # 9p reads a program anew each time it is run: the libraries and those that run often go into the tmpfs.
 touch usr/bin/{bash,cat,crun,mawk,setsid,tail,timeout} usr/sbin/criu usr/lib/x86_64-linux-gnu/*.so*
 mkdir run/demo run/root host
-cp "$here/container" "$here/seccomp.jq" "$dir"/programs/* run/demo
+cp "$here/container-init" "$here/seccomp.jq" "$dir"/programs/* run/demo
 cp "$dir"/lib/* usr/lib/x86_64-linux-gnu
 pivot_root . host
 cd /run/demo || exit
