@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# The front door. Each target is one script, which says at its top what it does; ci/README.md lists them.
+# The front door. Each script says at its top what it does; ci/README.md lists those in ci/.
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'

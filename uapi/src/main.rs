@@ -3,16 +3,17 @@
 //! The command `ns-last-pid`.
 
 mod cli {
+    pub mod einval;
     pub mod hook;
-    pub mod refused;
     pub mod run;
 }
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use cli::{
+    einval,
     hook::{NoContainer, State},
-    refused, run,
+    run,
 };
 use ns_last_pid::{Error, LastPids, PidNamespace};
 use rustix::fs::fstat;
@@ -231,7 +232,7 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
         Action::Set { target, vector } => {
             let namespace = open(&target.namespace)?;
             let set = namespace.set_last_pids(&vector);
-            set.map_err(|error| refused::explain(&namespace, vector.as_ref(), error))?;
+            set.map_err(|error| einval::explain(&namespace, vector.as_ref(), error))?;
         }
         Action::Reserve {
             namespace: Some(namespace),
@@ -280,7 +281,7 @@ fn act(action: Action) -> Result<ExitCode, Failure> {
 
 fn reserve(namespace: PidNamespace, pid: u32, json: bool) -> Result<(), Failure> {
     let reserved = namespace.reserve(pid);
-    let found = reserved.map_err(|error| refused::explain(&namespace, &[pid], error))?;
+    let found = reserved.map_err(|error| einval::explain(&namespace, &[pid], error))?;
     let last_pid = namespace.last_pids()?.as_ref()[0];
     say(if json {
         format!("{}\n", json!({ "last_pid": last_pid, "was": found }))
