@@ -194,16 +194,19 @@ static inline const char *lacking_requests(void)
 	return missing ? "this kernel has no NS_SPECIFIC_IOC" : NULL;
 }
 
-static inline const char *lacking_pid_ns(void)
+static inline const char *lacking_rights(void)
 {
 	int own = open_ns(getpid(), "pid"), ret = result(setns(own, CLONE_NEWPID));
 
 	close(own);
-	if (lacking_requests())
-		return lacking_requests();
 	if (geteuid() || ret == -EPERM)
 		return "needs root and CAP_SYS_ADMIN over its own pid namespace";
 	return ret ? "needs the /proc of its own pid namespace" : NULL;
+}
+
+static inline const char *lacking_pid_ns(void)
+{
+	return lacking_requests() ?: lacking_rights();
 }
 
 static inline const char *lacking_user_ns(void)

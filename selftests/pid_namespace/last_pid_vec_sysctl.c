@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * kernel.ns_last_pid beside the requests: it sets one level, that of the
- * writer, as a vector of one number does.
+ * kernel.ns_last_pid: it sets one level, that of the writer, as a vector of one
+ * number does. All but the last test need no requests.
  */
 #define _GNU_SOURCE
 #include <time.h>
@@ -27,7 +27,34 @@ static long write_shared_text(long caps)
 	return err ?: ret;
 }
 
-TEST_F(nested, bounds)
+FIXTURE(levels)
+{
+	struct stack s;
+};
+
+FIXTURE_SETUP(levels)
+{
+	const char *why = lacking_rights();
+
+	if (why)
+		SKIP(return, "%s", why);
+	self->s.depth = 3;
+	ASSERT_EQ(0, stack_start(&self->s));
+}
+
+FIXTURE_TEARDOWN(levels)
+{
+	stack_stop(&self->s);
+}
+
+/* Set the levels to START, or return the first error. */
+static long write_start(struct stack *s)
+{
+	return ask(s, 0, write_ns_last_pid, 1000) ?: ask(s, 1, write_ns_last_pid, 2000) ?:
+	       ask(s, 2, write_ns_last_pid, 3000);
+}
+
+TEST_F(levels, bounds)
 {
 	const struct {
 		__u64 caps;
@@ -57,11 +84,11 @@ TEST_F(nested, bounds)
 
 	ASSERT_EQ(0, ask(&self->s, 0, write_pid_max, LOW_PID_MAX));
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
-		ASSERT_EQ(0, set_vec(self->fd, START));
+		ASSERT_EQ(0, write_start(&self->s));
 		strcpy(shared->text, cases[i].text);
 		EXPECT_EQ(cases[i].ret, ask(&self->s, 0, write_shared_text, cases[i].caps))
 			TH_LOG("'%s' with %llx", cases[i].text, cases[i].caps);
-		EXPECT_STREQ(cases[i].last_pids, last_pids(self->fd, 3))
+		EXPECT_STREQ(cases[i].last_pids, ask_levels(&self->s, 3, read_ns_last_pid))
 			TH_LOG("'%s' with %llx", cases[i].text, cases[i].caps);
 	}
 }
@@ -72,91 +99,82 @@ static long set_ns_of_children(long fd)
 }
 
 /* The writer's active namespace, not that of its children. */
-TEST_F(nested, write_sets_the_active_namespace)
+TEST_F(levels, write_sets_the_active_namespace)
 {
-	ASSERT_EQ(0, ask(&self->s, 1, set_ns_of_children, self->fd));
+	ASSERT_EQ(0, write_start(&self->s));
+	ASSERT_EQ(0, ask(&self->s, 1, set_ns_of_children, self->s.level[0].fd));
 	EXPECT_EQ(0, ask(&self->s, 1, write_ns_last_pid, 5000));
-	EXPECT_STREQ("1000:5000:3000", last_pids(self->fd, 3));
-	EXPECT_EQ(5000, ask(&self->s, 1, read_ns_last_pid, 0));
-}
-
-/* An order: writes that store no number, because they begin behind the first. */
-static long write_no_number(long unused)
-{
-	long ret = 0;
-	int fd;
-
-	fd = open(NS_LAST_PID, O_WRONLY | O_CLOEXEC);
-	while (ret >= 0 && !__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
-		ret = result(pwrite(fd, "7", 1, 1));
-		__atomic_add_fetch(&shared->count, 1, __ATOMIC_RELAXED);
-	}
-	close(fd);
-	return ret;
-}
-
-TEST_F_TIMEOUT(nested, write_of_no_number_beside_sets_changes_nothing, TIMEOUT)
-{
-	time_t end = time(NULL) + SECONDS;
-	char text[TEXT_SIZE];
-	bool same = true;
-	int i;
-
-	if (read_number("/proc/sys/kernel/sysctl_writes_strict", "%ld") != 1)
-		SKIP(return, "kernel.sysctl_writes_strict is not 1");
-	ASSERT_TRUE(give_order(&self->s, 0, write_no_number, 0));
-	while (!__atomic_load_n(&shared->count, __ATOMIC_RELAXED))
-		sched_yield();
-	for (i = 0; i < ROUNDS && same && time(NULL) <= end; i++) {
-		make_vec(text, 3, 4000 + i % 1000, 1000);
-		ASSERT_EQ(0, set_vec(self->fd, text));
-		/* Let the writer go on, if there is one CPU. */
-		sched_yield();
-		same = !strcmp(text, last_pids(self->fd, 3));
-	}
-	EXPECT_TRUE(same)
-		TH_LOG("round %d: set %s, got %s", i, text, last_pids(self->fd, 3));
-	__atomic_store_n(&shared->stop, true, __ATOMIC_RELAXED);
-	EXPECT_EQ(1, take_reply(&self->s));
+	EXPECT_STREQ("1000:5000:3000", ask_levels(&self->s, 3, read_ns_last_pid));
 }
 
 /*
- * An order: write while a child forks. A fork reads the cursor, takes a pid and
- * stores the cursor that follows: a write in between, without the lock, is lost.
- * Returns the number of lost writes.
+ * Neighbours of the writer, until they are killed.
  */
-static long write_beside_forks(long unused)
+
+static void fork_again_and_again(void)
+{
+	for (;;) {
+		reap_child(create_by_fork(false));
+		__atomic_add_fetch(&shared->count, 1, __ATOMIC_RELAXED);
+	}
+}
+
+/* These writes store no number, because they begin behind the first. */
+static void write_no_number(void)
+{
+	int fd = open(NS_LAST_PID, O_WRONLY | O_CLOEXEC);
+
+	while (pwrite(fd, "7", 1, 1) == 1)
+		__atomic_add_fetch(&shared->count, 1, __ATOMIC_RELAXED);
+	_exit(1);
+}
+
+/* An order: write beside a neighbour. Returns how many writes were lost, or -errno. */
+static long write_beside(long neighbour)
 {
 	time_t end = time(NULL) + SECONDS;
 	long lost = 0, wrote, read;
-	pid_t forker;
+	pid_t pid;
 	int i;
 
-	forker = fork();
-	if (!forker) {
-		for (;;)
-			reap_child(create_by_fork(false));
-	}
-	if (forker < 0)
+	shared->count = 0;
+	pid = fork();
+	if (!pid)
+		((void (*)(void))neighbour)();
+	if (pid < 0)
 		return -errno;
+	while (!__atomic_load_n(&shared->count, __ATOMIC_RELAXED))
+		sched_yield();
 	for (i = 0; i < ROUNDS && !lost && time(NULL) <= end; i++) {
 		wrote = i & 1 ? 10000 : 20000;
 		if (write_ns_last_pid(wrote))
 			return -EIO;
+		/* Let the neighbour go on, if there is one CPU. */
+		sched_yield();
 		read = read_ns_last_pid(0);
 		if (read < wrote || read >= wrote + 10000) {
 			ksft_print_msg("round %d: wrote %ld, read %ld\n", i, wrote, read);
 			lost++;
 		}
 	}
-	kill(forker, SIGKILL);
-	waitpid(forker, NULL, 0);
-	return lost;
+	kill(pid, SIGKILL);
+	return WIFSIGNALED(reap_child(pid)) ? lost : -EIO;
 }
 
-TEST_F_TIMEOUT(nested, write_beside_forks_is_not_lost, TIMEOUT)
+/*
+ * A fork reads the cursor, takes a pid and stores the cursor that follows: a
+ * write in between, without the lock, is lost.
+ */
+TEST_F_TIMEOUT(levels, write_beside_forks_is_not_lost, TIMEOUT)
 {
-	EXPECT_EQ(0, ask(&self->s, 0, write_beside_forks, 0));
+	EXPECT_EQ(0, ask(&self->s, 0, write_beside, (long)fork_again_and_again));
+}
+
+TEST_F_TIMEOUT(levels, write_beside_writes_of_no_number_is_not_lost, TIMEOUT)
+{
+	if (read_number("/proc/sys/kernel/sysctl_writes_strict", "%ld") != 1)
+		SKIP(return, "kernel.sysctl_writes_strict is not 1");
+	EXPECT_EQ(0, ask(&self->s, 0, write_beside, (long)write_no_number));
 }
 
 /*

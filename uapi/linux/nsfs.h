@@ -94,13 +94,13 @@ struct ns_specific_req {
 
 /*
  * Write the vector, NUL-terminated, to the @data_size bytes at @data, all levels
- * read at once. It begins at the namespace behind the file descriptor, which is
- * the task's active pid namespace or descends from it. It ends at the task's
- * active pid namespace, or with the last level before the first one that the
- * task may not read or that cannot create tasks. Reading takes the capabilities
- * that setting takes. Returns the length without the NUL. Fails with EPERM if the
- * task may not read the first level, with ESRCH if that cannot create tasks, and
- * with ERANGE if @data_size is too small: take a larger buffer then.
+ * read at once. It begins at the namespace behind the file descriptor, which must
+ * be the task's active pid namespace or descend from it. It ends at the task's
+ * active pid namespace, or below the first level that the task may not read or
+ * that cannot create tasks. Reading takes the capabilities that setting takes.
+ * Returns the length without the NUL. Fails with EPERM if the task may not read
+ * the first level, with ESRCH if that cannot create tasks, and with ERANGE if
+ * @data_size is too small: take a larger buffer then.
  */
 #define PIDNS_REQ_GET_LAST_PID_VEC	2
 
