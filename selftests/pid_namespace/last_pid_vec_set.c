@@ -337,7 +337,7 @@ TEST_F(deepest, failure_changes_no_level)
  * At the same time: so many rounds, or so many seconds on a slow machine.
  */
 
-#define ROUNDS		20000
+#define ROUNDS		200000
 #define SECONDS		3
 #define TIMEOUT		120	/* when nothing goes on at all */
 
