@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{Error, LastPids, error::cannot, raw, sys};
+use crate::{Error, LastPids, error::cannot, raw, sys, vector::joined};
 use rustix::{
     fs::fstat,
     io::Errno,
@@ -174,7 +174,7 @@ impl PidNamespace {
     ///
     /// [`Error::Unsupported`], [`Error::NotPermitted`], [`Error::OutOfRange`], [`Error::NoInit`].
     pub fn set_last_pids(&self, last_pids: &LastPids) -> Result<(), Error> {
-        let mut text = last_pids.to_string().into_bytes();
+        let mut text = joined(last_pids.as_ref()).into_bytes();
         Request::Set.make(self, &mut text)
     }
 

@@ -111,8 +111,15 @@ impl fmt::Display for LastPids {
 }
 
 pub(crate) fn joined(numbers: &[u32]) -> String {
-    let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
-    numbers.join(":")
+    let mut text = String::with_capacity(raw::PIDNS_LAST_PID_VEC_MAX as usize);
+    let mut digits = itoa::Buffer::new();
+    for &number in numbers {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.push_str(digits.format(number));
+    }
+    text
 }
 
 /// The numbers, the innermost level first.
