@@ -15,12 +15,12 @@
 #define SECONDS		3
 #define TIMEOUT		120	/* when nothing goes on at all */
 
-/* An order: write shared->text. */
-static long write_shared_text(long caps)
+/* An order: write shared->text, with the capabilities in shared->call. */
+static long write_shared_text(long unused)
 {
 	int ret, err;
 
-	ret = keep_caps(caps);
+	ret = keep_caps(shared->call.caps);
 	if (!ret)
 		ret = write_text(NS_LAST_PID, shared->text);
 	err = keep_caps(ALL_CAPS);
@@ -86,7 +86,8 @@ TEST_F(levels, bounds)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		ASSERT_EQ(0, write_start(&self->s));
 		strcpy(shared->text, cases[i].text);
-		EXPECT_EQ(cases[i].ret, ask(&self->s, 0, write_shared_text, cases[i].caps))
+		shared->call.caps = cases[i].caps;
+		EXPECT_EQ(cases[i].ret, ask(&self->s, 0, write_shared_text, 0))
 			TH_LOG("'%s' with %llx", cases[i].text, cases[i].caps);
 		EXPECT_STREQ(cases[i].last_pids, ask_levels(&self->s, 3, read_ns_last_pid))
 			TH_LOG("'%s' with %llx", cases[i].text, cases[i].caps);
