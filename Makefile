@@ -24,7 +24,7 @@ install: ## the command ns-last-pid, static, its man pages, completions and hook
 	@ci/install
 deb: ## Debian packages of the kernel with the series, in Debian's own configuration (FLAVOUR=cloud-amd64; long, resumes)
 	@ci/deb
-bench: ## what creating tasks with chosen pids costs, beside every other way (several kernels, then an hour)
+bench: ## what creating tasks with chosen pids costs, beside every other way (builds seven kernels first)
 	@bench/run
 tree: ## a git worktree of the kernel with the series as commits, in build/tree
 	@ci/setup/tools && ci/kernel/fetch && ci/kernel/apply && ci/series/tree

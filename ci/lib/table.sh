@@ -34,16 +34,17 @@ row() {
 		result=FAILED cause=$(tr '|' '/' 2>/dev/null <"$build/cause") || true
 	elif [ -e "$build/unchanged" ]; then
 		result=$(<"$build/unchanged")
+		[[ $result != SKIP* ]] || passed=0
 	fi
 	printf '%s|%s|%d|%d|%d|%s\n' "$what" "$result" $((SECONDS - start)) "$passed" "$failed" "$cause" >>"$build/table"
-	row_status=$status
+	row_status=$status row_result=$result
 }
 
 quiet_row() {
 	local what=$1 log=$logs/${1//[^a-zA-Z0-9.]/-}.log
 	row "$@" >"$log" 2>&1 </dev/null
 	if [ $row_status = 0 ]; then
-		say "$what: passed"
+		say "$what: $row_result"
 	else
 		say "$what: FAILED: $(cause "$log") (log: ${log#"$root"/})"
 	fi
@@ -71,6 +72,8 @@ once() {
 	mkdir -p "$build/passed"
 	rm -f "$passed"
 	"$@" || return
+	# A SKIP is no result.
+	[ ! -e "$build/unchanged" ] || return 0
 	cases=$(cat "$build/cases" 2>/dev/null) || cases="1 0"
 	echo "$key|$(date '+%F %R')|$cases" >"$passed"
 }
