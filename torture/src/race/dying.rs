@@ -185,7 +185,7 @@ fn fork(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
 /// namespace is dead before the signal comes.
 fn write(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
     nest.enter(DEPTH)?;
-    let writer = task::create(|| {
+    let created = task::create(|| {
         task::give_way();
         let mut refused = false;
         while !deaths.over.load(SeqCst) {
@@ -205,8 +205,11 @@ fn write(race: &Race, deaths: &Deaths, nest: &Nest) -> Result<()> {
                 )),
             }
         }
-    })?;
-    waitpid(writer, None)?;
+    });
+    // When the race ends, the namespace can die before there is a writer.
+    if created != Err(Errno::ENOMEM) || !deaths.dying.load(SeqCst) {
+        waitpid(created?, None)?;
+    }
     Ok(())
 }
 
