@@ -4,7 +4,7 @@
 help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo
-	@echo 'ci/vm -- CMD runs a command in the virtual machine. Setting up is part of every target.'
+	@echo 'ci/vm -- CMD runs a command in the virtual machine. A target sets up what it needs.'
 	@echo 'LINUX_SRC=DIR (or a tarball) takes the source of the pinned kernel from there.'
 vm: ## fetch, patch, build and boot the kernel, restore tasks with chosen pids, run the kselftests
 	@ci/make-vm
